@@ -1,0 +1,106 @@
+"""Every way lisa-ci can stop, each with an exit code of its own (the table is in docs/exit-codes.md).
+
+A failed test is data and never raises. These classes are for a world that does not allow the job to be done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A place in a user's file; line and column count from 1, None where only the file is known."""
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake in a user's file: what is wrong (with the offending value) and what to do next."""
+
+    message: str
+    hint: str = ""
+    location: Location | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.location}: " if self.location else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{place}error: {self.message}{hint}"
+
+
+class LisaCiError(Exception):
+    """Root of our errors: ``message`` says what is wrong, ``hint`` what to do next, ``location`` where."""
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, hint: str = "", location: Location | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.location = location
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return (Problem(message=self.message, hint=self.hint, location=self.location),)
+
+
+class PipelineError(LisaCiError):
+    """The user's file or flags are wrong. Carries every problem found, not only the first."""
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        location: Location | None = None,
+        problems: tuple[Problem, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint, location=location)
+        self._problems = problems
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self._problems or super().problems
+
+
+class NothingToDoError(LisaCiError):
+    """The plan is empty, and the pipeline says that this is a mistake."""
+
+    exit_code = 3
+
+
+class ProvisioningError(LisaCiError):
+    """No usable machine: infrastructure, not a judgement of the image; a retry may help."""
+
+    exit_code = 4
+
+
+class MachineLostError(ProvisioningError):
+    """A machine that was usable no longer answers (crash, hang, connection gone, protocol broken)."""
+
+
+class VerificationError(LisaCiError):
+    """A release, a plan or its proof is not what it claims to be. Nothing was released."""
+
+    exit_code = 5
+
+
+class SigningError(LisaCiError):
+    """No signature was made. Nothing was released."""
+
+    exit_code = 6
+
+
+class PublishingError(LisaCiError):
+    """The target was not changed, or was put back. Nothing was released."""
+
+    exit_code = 7

@@ -1,0 +1,107 @@
+"""What each kind of backend must do. A backend is a module that meets one of these, and a line in ``registry``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Protocol, runtime_checkable
+
+from lisa_ci.events import Emit
+from lisa_ci.model import (
+    Access,
+    Case,
+    Command,
+    Completed,
+    Lease,
+    Leftover,
+    Profile,
+    Result,
+    Subject,
+    Suite,
+    Timeouts,
+)
+
+
+class Channel(Protocol):
+    """Bytes both ways with one command in a machine."""
+
+    def send(self, data: bytes) -> None:
+        """All of ``data``, or MachineLostError."""
+
+    def receive(self, limit: int, timeout: timedelta) -> bytes:
+        """At most ``limit`` bytes as soon as there are some; b"" at the end; TimeoutError; MachineLostError."""
+
+    def errors(self) -> bytes:
+        """What the command wrote to stderr so far: the first 64 KiB."""
+
+
+class Machine(Protocol):
+    """The live thing. Commands run with root's rights (the access method's ``become``)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+
+    def run(self, *command: str, timeout: timedelta, stdin: bytes = b"") -> Completed:
+        """Run to its end; output is capped at 1 MiB. MachineLostError when the machine does not answer."""
+
+    def channel(self, *command: str) -> AbstractContextManager[Channel]: ...
+
+    def put(self, source: Path, target: PurePosixPath) -> None:
+        """Copy one file into the machine, byte for byte, executable bit kept."""
+
+    def get(self, source: PurePosixPath, target: Path) -> None:
+        """Copy one file out of the machine, 64 MiB at most."""
+
+    def reboot(self, *, timeout: timedelta) -> None:
+        """Ask for a reboot and come back connected to the new boot, or MachineLostError."""
+
+    def console(self, since: int = 0) -> Iterator[bytes]:
+        """What the console printed from byte ``since`` on; still answers after the machine is gone."""
+
+    def login_command(self) -> str:
+        """The command that gives a person a prompt in the machine."""
+
+
+class Machines(Protocol):
+    """All machines of a leg. Abilities (snapshot, hot-plug ...) belong to the group and are probed, never assumed."""
+
+    @property
+    def members(self) -> Sequence[Machine]: ...
+
+    def end_command(self) -> str:
+        """The command that ends a kept group; '' where there is nothing to end."""
+
+
+class Platform(Protocol):
+    """Makes machines."""
+
+    def problems(self, profile: Profile) -> Sequence[str]:
+        """What is missing on this host for this profile, found before any cost."""
+
+    def provision(
+        self, profile: Profile, subject: Subject, access: Access, lease: Lease, *, timeouts: Timeouts, emit: Emit
+    ) -> AbstractContextManager[Machines]:
+        """Machines that answer over SSH. Leaving the block destroys them: idempotent, never raises."""
+
+    def sweep(self, *, now: datetime) -> Sequence[Leftover]:
+        """Remove what outlived its lease."""
+
+
+class Driver(Protocol):
+    """Knows one kind of suite. Pure: no I/O, no clock."""
+
+    def listing(self, suite: Suite) -> Command | None: ...
+    def discover(self, suite: Suite, listing: bytes) -> Sequence[Case]: ...
+    def command(self, case: Case) -> Command: ...
+    def interpret(self, case: Case, completed: Completed) -> Result: ...
+
+
+@runtime_checkable
+class Scenario(Protocol):
+    """A test driven from the host. Yields one result for each case of its suite, in any order."""
+
+    def run(self, suite: Suite, machines: Machines, *, timeouts: Timeouts, emit: Emit) -> Iterable[Result]: ...
