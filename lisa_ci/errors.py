@@ -88,10 +88,18 @@ class MachineLostError(ProvisioningError):
     """A machine that was usable no longer answers (crash, hang, connection gone, protocol broken)."""
 
 
+class ToolError(ProvisioningError):
+    """A program we need is missing, failed, or did not end in time. Infrastructure."""
+
+
 class VerificationError(LisaCiError):
     """A release, a plan or its proof is not what it claims to be. Nothing was released."""
 
     exit_code = 5
+
+
+class DataError(VerificationError):
+    """A file that we read back (plan, run, journal, manifest ...) is not what it should be."""
 
 
 class SigningError(LisaCiError):
