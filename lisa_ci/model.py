@@ -246,8 +246,8 @@ def unmet(requirements: Requirements, capabilities: Mapping[str, Capability]) ->
         choices = wanted if isinstance(wanted, tuple) else (wanted,)
         if not any(_meets(given, choice) for choice in choices):
             said = " or ".join(_shown(choice) for choice in choices)
-            has = "does not say" if given is None else f"gives {str(given).lower() if isinstance(given, bool) else given}"
-            reasons.append(f"needs {name} {said}, profile {has}")
+            has = "says nothing of it" if given is None else f"gives {_shown(given).removeprefix('>= ')}"
+            reasons.append(f"needs {name} {said}, the profile {has}")
     return tuple(reasons)
 
 
@@ -282,7 +282,10 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command in a machine: arguments, no shell unless it names one. ``directory`` None = the suite's folder there."""
+    """A command in a machine: arguments, no shell unless it names one.
+
+    ``directory`` None = the suite's folder there.
+    """
 
     arguments: tuple[str, ...]
     directory: str | None = None
@@ -527,7 +530,10 @@ class SubResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How one case ended. ``file`` and ``line`` point into sources where the tool told; ``log`` is relative to the leg."""
+    """How one case ended.
+
+    ``file`` and ``line`` point into sources where the tool told; ``log`` is relative to the leg's folder.
+    """
 
     suite: str
     case: str
