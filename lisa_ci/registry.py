@@ -1,0 +1,54 @@
+"""Names that users may write, and the backends behind them: the only module that knows all backends.
+
+A backend is loaded when its name is used, so that a heavy SDK costs nothing to those who do not use it. A new one is
+a module that meets its Protocol, a line here, and a line in that Protocol's contract test.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from lisa_ci.errors import PipelineError
+from lisa_ci.pipeline.known import Known
+from lisa_ci.protocols import Driver, Platform, Scenario
+
+PLATFORMS: Final = {
+    "qemu": "lisa_ci.platforms.qemu:QemuPlatform",
+    "ssh": "lisa_ci.platforms.ssh:SshPlatform",
+}
+DRIVERS: Final = {
+    "shell": "lisa_ci.drivers.shell:ShellDriver",
+    "tap": "lisa_ci.drivers.tap:TapDriver",
+}
+SCENARIOS: Final = {
+    "reboot": "lisa_ci.scenarios.reboot:RebootScenario",
+}
+
+
+def platform(name: str) -> Platform:
+    return cast("Platform", _make("platform", PLATFORMS, name))
+
+
+def driver(name: str) -> Driver:
+    return cast("Driver", _make("driver", DRIVERS, name))
+
+
+def scenario(name: str) -> Scenario:
+    return cast("Scenario", _make("scenario", SCENARIOS, name))
+
+
+def known() -> Known:
+    """The names a pipeline or a suite may use."""
+    return Known(platforms=frozenset(PLATFORMS), drivers=frozenset(DRIVERS), scenarios=frozenset(SCENARIOS))
+
+
+def _make(kind: str, table: Mapping[str, str], name: str) -> Any:
+    if name not in table:
+        close = difflib.get_close_matches(name, table, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(table))}"
+        raise PipelineError(f"unknown {kind} '{name}'", hint=hint)
+    module, _, factory = table[name].partition(":")
+    return getattr(importlib.import_module(module), factory)()
