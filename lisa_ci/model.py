@@ -570,6 +570,7 @@ class Run:
     """The head of everything one leg left behind (``run.json``); its results are in ``journal.ndjson``.
 
     ``is_complete`` is written last: without it the leg died on the way. ``error`` is why the image was not judged.
+    ``only`` are the case globs of ``run --case``: a run with some is a desk's, and no gate opens on it.
     """
 
     schema: int = SCHEMA
@@ -584,6 +585,7 @@ class Run:
     stages: tuple[Stage, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
