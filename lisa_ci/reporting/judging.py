@@ -1,0 +1,147 @@
+"""One leg against the plan: is there exactly one result for every case that it had to run?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final
+
+from lisa_ci.errors import DataError
+from lisa_ci.model import Outcome, Plan, PlannedSuite, Reason, Result, Task
+from lisa_ci.reporting.chosen import LegRun
+from lisa_ci.reporting.reasons import Kind, Reasons, named, reason
+
+Watch = Callable[[LegRun, Result], None]
+UNPLANNED: Final = "(not planned)"
+"""Results of suites that are not planned on the leg are counted under one name, however many names they use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How the cases of one leg ended, suite by suite."""
+
+    suites: Mapping[str, Counter[Outcome]]
+
+    @property
+    def total(self) -> Counter[Outcome]:
+        return sum(self.suites.values(), Counter())
+
+
+def judge(plan: Plan, run: LegRun, reasons: Reasons, watch: Watch) -> Counts:
+    """Read the leg's results once; add to ``reasons`` whatever speaks against it.
+
+    A leg that was not judged, died, or ran only some cases gets one reason for all the results that it lacks.
+    """
+    tasks = {task.suite: _Open.of(task, run, _planned(plan, task.suite)) for task in run.leg.tasks}
+    suites: dict[str, Counter[Outcome]] = {task: Counter() for task in tasks}
+    try:
+        for result in run.results():
+            suites.setdefault(result.suite if result.suite in tasks else UNPLANNED, Counter())[result.outcome] += 1
+            watch(run, result)
+            _judge_result(run, tasks.get(result.suite), result, reasons)
+    except DataError as error:
+        reasons.add(reason(Kind.UNREADABLE, str(error), leg=run.leg))
+    counts = Counts(suites=suites)
+    if run.run.only:
+        told = f"the leg ran with --case {' '.join(run.run.only)}: not everything that was planned"
+        reasons.add(reason(Kind.PARTIAL_RUN, told, leg=run.leg))
+    if run.run.error:
+        reasons.add(reason(Kind.NOT_JUDGED, f"the image was not judged: {run.run.error}", leg=run.leg))
+    elif not run.run.is_complete:
+        told = f"the leg died on its way, with {counts.total.total()} results written"
+        reasons.add(reason(Kind.INCOMPLETE_RUN, told, leg=run.leg))
+    elif not run.run.only:
+        for task in tasks.values():
+            task.close(run, reasons)
+    return counts
+
+
+def _planned(plan: Plan, suite: str) -> PlannedSuite | None:
+    return next((planned for planned in plan.suites if planned.name == suite), None)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """A task and the cases of it that have no result yet. ``ids`` None: the leg wrote no inventory of the suite."""
+
+    task: Task
+    ids: frozenset[str] | None
+    planned: frozenset[str] | None
+    missing: dict[str, None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, task: Task, run: LegRun, planned: PlannedSuite | None) -> _Open:
+        found = None if run.inventory is None else run.inventory.get(task.suite)
+        ids = () if found is None else found
+        return cls(
+            task=task,
+            ids=None if found is None else frozenset(found),
+            planned=None if planned is None or planned.cases is None else frozenset(planned.cases),
+            missing={case: None for case in ids if task.shard.contains(case) and not is_left_out(task, case)},
+        )
+
+    def close(self, run: LegRun, reasons: Reasons) -> None:
+        """After the last result: what the suite still owes."""
+        suite = self.task.suite
+        if self.ids is None:
+            told = f"the leg does not say which cases suite {suite} has on its machine"
+            reasons.add(reason(Kind.MISSING_INVENTORY, told, leg=run.leg))
+            return
+        if self.planned is not None:
+            reasons.add(*self._other_than_planned(run, self.planned, self.ids))
+        for case in self.missing:
+            reasons.add(reason(Kind.MISSING_RESULT, "the case has no result", leg=run.leg, case=f"{suite}#{case}"))
+
+    def _other_than_planned(self, run: LegRun, planned: frozenset[str], ids: frozenset[str]) -> list[Reason]:
+        lost = sorted(case for case in planned - ids if not is_left_out(self.task, case))
+        added = sorted(ids - planned)
+        suite = self.task.suite
+        told = [
+            *([f"suite {suite} lacks planned cases: {named(lost)}"] if lost else []),
+            *([f"suite {suite} has cases that were not planned: {named(added)}"] if added else []),
+        ]
+        return [reason(Kind.DIFFERENT_INVENTORY, message, leg=run.leg) for message in told]
+
+
+def is_left_out(task: Task, case: str) -> bool:
+    """True for a case that this task was planned to leave out, by selection or because the profile cannot run it."""
+    if task.only and not any(fnmatchcase(case, pattern) for pattern in task.only):
+        return True
+    return any(fnmatchcase(case, pattern) for pattern in task.left_out)
+
+
+def _judge_result(run: LegRun, task: _Open | None, result: Result, reasons: Reasons) -> None:
+    kind, told = _misplaced(task, result)
+    if kind is not None:
+        reasons.add(reason(kind, told, leg=run.leg, case=result.key))
+    match result.outcome:
+        case Outcome.FAILED:
+            reasons.add(reason(Kind.FAILED, result.message or "the case failed", leg=run.leg, case=result.key))
+        case Outcome.ERRORED if not run.run.error:
+            told = result.message or "the case was not judged"
+            reasons.add(reason(Kind.ERRORED, told, leg=run.leg, case=result.key))
+        case _:
+            pass
+
+
+def _misplaced(task: _Open | None, result: Result) -> tuple[Kind | None, str]:
+    """Why this result does not belong here; (None, "") when it does. Strikes the case off the missing ones."""
+    if task is None:
+        return Kind.UNKNOWN_CASE, "the suite is not planned on this leg"
+    case = result.case
+    if not task.task.shard.contains(case):
+        shard = task.task.shard
+        return Kind.WRONG_LEG, f"the case belongs to another shard than {shard.index} of {shard.count}"
+    if task.ids is None:
+        return None, ""
+    if case not in task.ids:
+        return Kind.UNKNOWN_CASE, "there is a result for a case that the machine's inventory does not have"
+    if is_left_out(task.task, case):
+        said = "the case was to be left out, and has a result"
+        return (None, "") if result.outcome is Outcome.SKIPPED else (Kind.UNKNOWN_CASE, said)
+    if case not in task.missing:
+        return Kind.REPEATED_RESULT, "the case has more than one result"
+    del task.missing[case]
+    return None, ""

@@ -1,0 +1,145 @@
+"""The gate: from the plan and what the legs left, may this image be released, and if not, every reason.
+
+It starts from the plan, never from the results: what was planned and is not proven is a reason. Every kind of reason
+is explained in docs/report.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from lisa_ci.files import LegEvidence
+from lisa_ci.model import Leg, Outcome, Plan, Reason, Result, Shard, Verdict
+from lisa_ci.reporting.chosen import LegRun, choose
+from lisa_ci.reporting.judging import Counts, Watch, judge
+from lisa_ci.reporting.reasons import Kind, Reasons, named, reason
+
+_WHYS: Final = 3
+_Groups = Mapping[tuple[str, str], list[tuple[Leg, Shard]]]
+
+
+def decide(
+    plan: Plan,
+    plan_digest: str,
+    evidence: Iterable[LegEvidence],
+    *,
+    broken: Iterable[Reason] = (),
+    watch: Watch | None = None,
+) -> Verdict:
+    """The verdict over all evidence; results are read once, as a stream, and shown to ``watch`` on the way.
+
+    ``broken`` are reasons found before (a leg's folder that could not be read). The verdict holds no time and no path:
+    the same plan and results give the same bytes.
+    """
+    chosen = choose(plan, plan_digest, evidence)
+    groups = _groups(plan)
+    reasons = Reasons()
+    reasons.add(*broken, *chosen.reasons, *_incomplete_shards(groups))
+    counts: dict[str, Counts] = {}
+    for leg in plan.legs:
+        run = chosen.runs.get(leg.id)
+        if run is None:
+            reasons.add(reason(Kind.MISSING_LEG, "the leg was planned and left no results", leg=leg))
+        else:
+            counts[leg.id] = judge(plan, run, reasons, watch or _nobody)
+    reasons.add(*_different_inventories(groups, chosen.runs))
+    reasons.add(*_nothing_run(plan, groups, chosen.runs, counts))
+    total = sum((one.total for one in counts.values()), Counter[Outcome]())
+    is_proven = total[Outcome.PASSED] + total[Outcome.FAILED] > 0
+    if not plan.legs and not plan.allow_empty:
+        reasons.add(reason(Kind.EMPTY_PLAN, f"the plan has no legs: {_why_empty(plan)}"))
+    elif plan.legs and not is_proven and not reasons:
+        reasons.add(reason(Kind.NOTHING_RUN, f"no case ran on any leg; {total[Outcome.SKIPPED]} were skipped"))
+    blocks = tuple(_release_blocks(plan, is_proven=is_proven))
+    return Verdict(
+        name=plan.name,
+        plan_digest=plan_digest,
+        subject_digest=plan.subject.digest,
+        passed=not reasons,
+        releasable=not reasons and not blocks,
+        reasons=reasons.sorted(),
+        counts=_shown(total),
+        legs={leg.id: _shown(counts[leg.id].total if leg.id in counts else Counter()) for leg in plan.legs},
+        notes=(*([] if plan.legs else [f"the plan is empty: {_why_empty(plan)}"]), *blocks),
+    )
+
+
+def _nobody(_run: LegRun, _result: Result) -> None:
+    return
+
+
+def _shown(counts: Counter[Outcome]) -> dict[str, int]:
+    return {outcome.value: counts[outcome] for outcome in Outcome}
+
+
+def _groups(plan: Plan) -> _Groups:
+    """(profile, suite) -> the legs that share its cases, with their shards."""
+    groups: dict[tuple[str, str], list[tuple[Leg, Shard]]] = defaultdict(list)
+    for leg in plan.legs:
+        for task in leg.tasks:
+            groups[leg.profile.name, task.suite].append((leg, task.shard))
+    return groups
+
+
+def _incomplete_shards(groups: _Groups) -> Iterator[Reason]:
+    """With one leg for each shard 1..n, a case that is in its own shard's leg is in exactly one leg."""
+    for (profile, suite), members in groups.items():
+        count = members[0][1].count
+        if sorted((shard.count, shard.index) for _, shard in members) != [(count, n + 1) for n in range(count)]:
+            told = named([f"{shard.index} of {shard.count}" for _, shard in members])
+            message = f"the shards of suite {suite} on profile {profile} do not add up: {told}"
+            yield reason(Kind.INCOMPLETE_SHARDS, message)
+
+
+def _different_inventories(groups: _Groups, runs: Mapping[str, LegRun]) -> Iterator[Reason]:
+    for (_profile, suite), members in groups.items():
+        known = [(leg, ids) for leg, _ in members if (ids := _inventory(runs.get(leg.id), suite)) is not None]
+        for leg, ids in known[1:]:
+            first, expected = known[0]
+            if ids is not expected and ids != expected:
+                odd = sorted(set(ids).symmetric_difference(expected))
+                told = f"suite {suite} has other cases here than in {first.id}: {named(odd)}"
+                yield reason(Kind.DIFFERENT_INVENTORY, told, leg=leg)
+
+
+def _inventory(run: LegRun | None, suite: str) -> tuple[str, ...] | None:
+    return None if run is None or run.inventory is None else run.inventory.get(suite)
+
+
+def _nothing_run(
+    plan: Plan, groups: _Groups, runs: Mapping[str, LegRun], counts: Mapping[str, Counts]
+) -> Iterator[Reason]:
+    """Required suites of which no case was run on a profile, though every leg of it came to its end."""
+    required = [suite.name for suite in plan.suites if suite.required]
+    for name in required if plan.legs else ():
+        profiles = [profile for profile, suite in groups if suite == name]
+        if not profiles:
+            whys = [f"{one.profile}: {one.reason}" for one in plan.left_out if one.suite == name and one.case is None]
+            told = f"required suite {name} is on no leg; {'; '.join(whys[:_WHYS]) or 'nothing says why'}"
+            yield reason(Kind.NOTHING_RUN, told)
+        for profile in profiles:
+            legs = [leg.id for leg, _ in groups[profile, name]]
+            if not all(leg in runs and runs[leg].is_judged and not runs[leg].run.only for leg in legs):
+                continue
+            total = sum((counts[leg].suites[name] for leg in legs), Counter[Outcome]())
+            if total[Outcome.SKIPPED] == total.total():
+                skips = total[Outcome.SKIPPED]
+                what = f"all {skips} cases were skipped" if skips else "there was no case to run"
+                yield reason(Kind.NOTHING_RUN, f"required suite {name} proved nothing on profile {profile}: {what}")
+
+
+def _release_blocks(plan: Plan, *, is_proven: bool) -> Iterator[str]:
+    """Why a green verdict would still not do for a release."""
+    if plan.subject.image is None:
+        yield "not for release: no image was tested, only a machine that already runs"
+    if plan.subject.kernel is not None:
+        yield "not for release: the image was booted with a kernel that is not its own"
+    if not is_proven:
+        yield "not for release: no case was run"
+
+
+def _why_empty(plan: Plan) -> str:
+    whys = [*plan.notes, *(f"{one.suite} on {one.profile}: {one.reason}" for one in plan.left_out)]
+    return named(whys) or "nothing says why"
