@@ -1,0 +1,46 @@
+"""The one door: ``nox`` runs what CI runs, in the environment it is installed in (pip install -e '.[dev]')."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "generated", "fast", "real"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, import layers, shell scripts, workflows."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict types."""
+    session.run("mypy")
+
+
+@nox.session
+def generated(session: nox.Session) -> None:
+    """Generated files are fresh; ``nox -s generated -- write`` makes them so."""
+    session.run("python", "-m", "tests.generate", *session.posargs)
+
+
+@nox.session
+def fast(session: nox.Session) -> None:
+    """Tests that start nothing: under two minutes."""
+    session.run("pytest", "tests/unit", "tests/golden", "tests/test_house.py", *session.posargs)
+
+
+@nox.session
+def real(session: nox.Session) -> None:
+    """Tests on real machines, act, OpenSSH, qemu-img: a missing tool is a failure."""
+    session.run("pytest", "tests/contract", "tests/integration", "--durations=15", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Side by side with the peers; see benchmarks/README.md."""
+    session.run("python", "benchmarks/overhead.py", *session.posargs)
