@@ -14,15 +14,15 @@ import click
 import pytest
 import yaml
 
-from lisa_ci import cli, registry
+from lisa_ci import cli, errors, registry
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lisa_ci"
 ONE_DOOR = {
     "subprocess": {"process.py"},
-    "paramiko": {"ssh.py"},
+    "paramiko": {"ssh/"},
     "rich": {"console.py"},
-    "urllib": {"image.py"},
+    "urllib": {"download.py"},
 }
 
 
@@ -45,7 +45,8 @@ def imported(tree: ast.Module) -> set[str]:
 @pytest.mark.parametrize("library", sorted(ONE_DOOR))
 def test_each_outside_has_one_door(library: str) -> None:
     users = {name for name, tree in modules() if library in imported(tree)}
-    assert users <= ONE_DOOR[library]
+    assert users
+    assert all(name in ONE_DOOR[library] or name.partition("/")[0] + "/" in ONE_DOOR[library] for name in users), users
 
 
 def test_only_the_boundary_catches_everything() -> None:
@@ -61,9 +62,9 @@ def test_only_the_boundary_catches_everything() -> None:
 
 def test_nothing_is_left_undone() -> None:
     marks = re.compile(r"NotImplementedError|\bTODO\b|\bFIXME\b|\bXXX\b")
-    assert not [
-        str(path) for path in PACKAGE.rglob("*") if path.suffix in {".py", ".sh", ".yaml"} and marks.search(path.read_text())
-    ]
+    sources = [path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".sh", ".yaml"}]
+    assert sources
+    assert not [str(path) for path in sources if marks.search(path.read_text())]
 
 
 def test_layers_hold() -> None:
@@ -172,9 +173,8 @@ def test_every_command_in_the_docs_exists(page: str) -> None:
 
 
 def test_every_exit_code_is_documented_and_has_one_meaning() -> None:
-    import lisa_ci.errors as errors
-
-    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.LisaCiError)]
+    values = [value for value in vars(errors).values() if isinstance(value, type)]
+    classes = [value for value in values if issubclass(value, errors.LisaCiError)]
     codes: dict[int, set[str]] = {}
     for one in classes:
         root = next(base for base in one.__mro__ if "exit_code" in vars(base))
