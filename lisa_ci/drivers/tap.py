@@ -42,7 +42,9 @@ class TapDriver:
             case=case.id,
             title=case.title,
             outcome=outcome,
-            message=wording.one_line("; ".join(part for part in (message, *_notes(stream, outcome)) if part)),
+            message=wording.one_line(
+                "; ".join(part for part in (message, *_notes(completed, stream, outcome)) if part)
+            ),
             detail=wording.detail(completed) if is_bad else "",
             exit=completed.exit,
             wall=completed.wall,
@@ -145,13 +147,13 @@ def _so_far(stream: Level) -> str:
     return f"after {stream.points}{plan} tests"
 
 
-def _notes(stream: Level, outcome: Outcome) -> list[str]:
+def _notes(completed: Completed, stream: Level, outcome: Outcome) -> list[str]:
     """What does not decide, and must not be lost."""
     shared, notes = stream.shared, []
     if shared.unexpected_count:
         names = ", ".join(shared.unexpected)
         notes.append(f"{shared.unexpected_count} passed unexpectedly: {names}")
-    if outcome is Outcome.FAILED:
+    if stream.counts[Outcome.FAILED] and not completed.is_timed_out:  # else the message says how far it came
         notes += stream.problems
     if outcome is Outcome.FAILED and shared.bail is not None:
         notes.append(f"Bail out! {shared.bail}".strip())

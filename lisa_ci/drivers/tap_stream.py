@@ -80,6 +80,7 @@ class _Point:
     directive: Directive | None
     reason: str
     nested: Level | None
+    before: list[str]
     diagnostics: list[str] = field(default_factory=list)
     message: str = ""
 
@@ -103,6 +104,7 @@ class Level:
         self.is_proven_by_totals = False
         self._nested: Level | None = None
         self._pending: _Point | None = None
+        self._before: list[str] = []  # diagnostics since the last test line
         self._yaml: int | None = None  # lines of the open YAML block
         self._start_section()
 
@@ -173,8 +175,16 @@ class Level:
             self._open(prefix=_COMMENT, first=text)
         elif TOTALS.match(text):
             self.totals = read_totals(text)
-        elif self._pending is not None and len(self._pending.diagnostics) < _DIAGNOSTIC_LINES and text.strip():
-            self._pending.diagnostics.append(text.strip()[:500])
+        elif text.strip():
+            self._diagnostic(text.strip()[:500])
+
+    def _diagnostic(self, text: str) -> None:
+        """Most tools explain a failed test below its line, KUnit above it."""
+        if self._pending is not None and not self._pending.is_ok:
+            if len(self._pending.diagnostics) < _DIAGNOSTIC_LINES:
+                self._pending.diagnostics.append(text)
+        else:
+            self._before = [*self._before[1 - _DIAGNOSTIC_LINES :], text]
 
     def _in_yaml(self, line: str) -> bool:
         """True when the line belongs to the open YAML block (or ends it); a block that never ends gives way to TAP."""
@@ -227,7 +237,7 @@ class Level:
         if self._has_gap or (self._plan is not None and self._ran < self._plan):
             self.is_proven_by_totals = proven
         if self._plan is None:
-            if self._ran or self.depth == 0:
+            if self.depth == 0:  # below, the parent's line is the end; KUnit's parameters have no plan
                 self._problem(f"no plan, so nobody knows whether {self._ran} tests are all")
         elif self._ran != self._plan and not (proven and self._ran < self._plan) and not self._has_gap:
             self._problem(f"planned {self._plan}, ran {self._ran}")
@@ -265,8 +275,14 @@ class Level:
         directive, reason, name = described(text, is_ok=is_ok)
         if not name:
             name = (nested.name if nested is not None else "") or f"test {place}"
+        before, self._before = self._before, []
         self._pending = _Point(
-            is_ok=is_ok, name=one_line(name, _NAME_LIMIT), directive=directive, reason=one_line(reason), nested=nested
+            is_ok=is_ok,
+            name=one_line(name, _NAME_LIMIT),
+            directive=directive,
+            reason=one_line(reason),
+            nested=nested,
+            before=before,
         )
 
     def _settle(self) -> None:
@@ -379,5 +395,6 @@ def _by_line(point: _Point) -> tuple[Outcome, str]:
             return Outcome.PASSED, one_line(f"unexpected pass: {point.reason}".rstrip(": "))
         case True, _:
             return Outcome.PASSED, ""
-    said = (point.reason, point.message, " ".join(point.diagnostics))
+    before = () if point.nested is not None and point.nested.counts[Outcome.FAILED] else point.before
+    said = (point.reason, point.message, " ".join(point.diagnostics), " ".join(before))
     return Outcome.FAILED, one_line(next((text for text in said if text), ""))
