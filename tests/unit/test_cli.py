@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import sys
+
+import click
+import pytest
+
+from lisa_ci import cli
+from lisa_ci.errors import (
+    LisaCiError,
+    Location,
+    NothingToDoError,
+    PipelineError,
+    Problem,
+    ProvisioningError,
+    PublishingError,
+    SigningError,
+    VerificationError,
+)
+
+
+def exit_of(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    def fail(**_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli.cli, "main", fail)
+    return cli._run()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PipelineError("x"), 2),
+        (click.UsageError("x"), 2),
+        (NothingToDoError("x"), 3),
+        (ProvisioningError("x"), 4),
+        (VerificationError("x"), 5),
+        (SigningError("x"), 6),
+        (PublishingError("x"), 7),
+        (LisaCiError("x"), 70),
+        (KeyboardInterrupt(), 130),
+        (ZeroDivisionError("x"), 70),
+    ],
+)
+def test_each_class_of_error_has_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_of(monkeypatch, error) == code
+    assert capsys.readouterr().out == ""
+
+
+def test_every_problem_is_told_with_place_and_hint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Location(file="lisa-ci.yml", line=8, column=5)
+    problems = (
+        Problem(message="unknown key 'shard'", hint="did you mean 'shards'?", location=place),
+        Problem(message="no image"),
+    )
+    exit_of(monkeypatch, PipelineError("two mistakes", problems=problems))
+    assert capsys.readouterr().err.splitlines() == [
+        "lisa-ci.yml:8:5: error: unknown key 'shard'; did you mean 'shards'?",
+        "error: no image",
+    ]
+
+
+def test_a_bug_names_the_file_of_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exit_of(monkeypatch, ZeroDivisionError("oh"))
+    told = capsys.readouterr().err
+    assert "ZeroDivisionError: oh" in told
+    assert "this is a bug in lisa-ci" in told
+    assert "lisa-ci-bug-" in told
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["lisa-ci", "rnu"])
+    assert cli._run() == 2
+    assert "did you mean 'run'?" in capsys.readouterr().err

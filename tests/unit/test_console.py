@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import io
+import json
+from datetime import timedelta
+
+import pytest
+
+from lisa_ci import events
+from lisa_ci.console import Console
+from lisa_ci.model import Outcome, Result
+
+HOSTILE = "\x1b[2J::error::owned\n##[error]owned\x07 \ud800"
+FAILED = events.CaseEnded(
+    place="bios",
+    result=Result(suite="boot", case="units", outcome=Outcome.FAILED, message=HOSTILE, wall=timedelta(seconds=2)),
+    reproduce="lisa-ci run bios",
+)
+PASSED = events.CaseEnded(place="bios", result=Result(suite="boot", case="clock", outcome=Outcome.PASSED))
+STORY: list[events.Event] = [
+    events.Message(text="hello", place="bios"),
+    events.Message(text="detail", level=events.Level.DEBUG),
+    events.Message(text=HOSTILE, level=events.Level.WARNING),
+    events.StageStarted(place="bios", stage="cases", expected=2),
+    events.CaseStarted(place="bios", case="boot#units"),
+    FAILED,
+    PASSED,
+    events.StageAdvanced(place="bios", stage="cases", done=2),
+    events.MachineOutput(place="bios", data=HOSTILE.encode(errors="replace")),
+    events.StageEnded(place="bios", stage="cases", wall=timedelta(seconds=61)),
+]
+
+
+def told(mode: str, *, verbose: bool = False) -> str:
+    stream = io.StringIO()
+    with Console.open(mode, verbose=verbose, stream=stream) as console:
+        for event in STORY:
+            console.emit(event)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["plain", "live", "github", "json"])
+def test_every_event_is_drawn_and_nothing_can_move_the_cursor(mode: str) -> None:
+    text = told(mode)
+    text.encode()
+    assert "boot#units" in text or mode == "json"
+    assert "\x07" not in text
+    if mode != "live":
+        assert "\x1b" not in text
+
+
+def test_calm_lines_tell_failures_and_counts() -> None:
+    text = told("plain")
+    assert "cases 1 min 1 s: 1 passed, 1 failed" in text
+    assert "reproduce: lisa-ci run bios" in text
+    assert "boot#clock" not in text
+    assert "boot#clock" in told("plain", verbose=True)
+    assert "detail" not in text
+
+
+def test_on_github_nothing_foreign_becomes_a_command() -> None:
+    lines = told("github").splitlines()
+    fenced: str | None = None
+    commands: list[str] = []
+    for line in lines:
+        if fenced:
+            fenced = None if line == fenced else fenced
+            continue
+        if line.lstrip().startswith("::stop-commands::"):
+            fenced = f"::{line.strip().removeprefix('::stop-commands::')}::"
+            continue
+        assert "##[" not in line or line.startswith("::warning")
+        if line.lstrip().startswith("::"):
+            commands.append(line.split("::")[1].split()[0])
+    assert fenced is None
+    assert commands == ["warning", "group", "endgroup"]
+
+
+def test_json_lines_are_one_object_each() -> None:
+    objects = [json.loads(line) for line in told("json").splitlines()]
+    assert [each["event"] for each in objects][:3] == ["Message", "Message", "StageStarted"]
+    assert objects[4]["result"]["outcome"] == "failed"
