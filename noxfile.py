@@ -44,3 +44,12 @@ def real(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Side by side with the peers; see benchmarks/README.md."""
     session.run("python", "benchmarks/overhead.py", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Renew requirements.lock: every file that the action installs, with its hash."""
+    session.run(
+        *("uv", "pip", "compile", "pyproject.toml", ".github/action/build.in", "--generate-hashes", "--universal"),
+        *("--python-version", "3.11", "--no-header", "--no-annotate", "--no-emit-index-url", "-o", "requirements.lock"),
+    )
