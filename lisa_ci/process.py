@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -119,8 +119,11 @@ def spawn(
 
 def stream(
     arguments: Arguments, *, timeout: timedelta, environment: Mapping[str, str] | None = None
-) -> Iterator[bytes]:
-    """stdout in blocks of at most 1 MiB as they come. ToolError at the end where the exit code is not 0."""
+) -> Generator[bytes, None, None]:
+    """stdout in blocks of at most 1 MiB as they come; closing it ends the program.
+
+    ToolError at the end where the exit code is not 0.
+    """
     errors = bytearray()
     with _started(arguments, environment=environment) as process:
         for name, data in _output(process, b"", timeout):
