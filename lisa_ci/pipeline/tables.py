@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -164,7 +164,7 @@ class Table:
         by_name = {setting.name: setting for setting in self.settings}
         found = {}
         is_whole = True
-        meant = set()
+        meant: set[str | None] = set()
         for key, value in node.entries:
             setting = by_name.get(key.text)
             if setting is None:
@@ -177,30 +177,31 @@ class Table:
             # A wrong value keeps its key, so that nobody calls the key missing.
             found[key.text] = entry or Found(None, value.location, is_whole=False)
             is_whole = is_whole and found[key.text].is_whole
-        present = {key.text for key, _ in node.entries} | meant
-        is_whole = self._check_presence(present, node, reading, name) and not meant and is_whole
+        missing = self._missing({key.text for key, _ in node.entries}, meant, name)
+        for message, hint in missing:
+            reading.report(message, node.location, hint)
+        is_whole = is_whole and not meant and not missing
         return Found(found, node.location, is_whole)
 
-    def _check_presence(self, given: Set[str | None], node: MappingNode, reading: Reading, name: str) -> bool:
+    def _missing(self, given: set[str], meant: set[str | None], name: str) -> list[tuple[str, str]]:
+        """What the keys as a whole lack, as messages with hints. A key ``meant`` by a misspelt one is not missing."""
+        found = given | meant
         problems = [
             (f"'{name}' lacks the key '{setting.name}'", f"add '{setting.name}: {_example(setting)}'")
             for setting in self.settings
-            if setting.is_required and setting.name not in given
+            if setting.is_required and setting.name not in found
         ]
         for names in self.one_of:
             said = " or ".join(f"'{one}'" for one in names)
-            if not given.intersection(names):
+            both = [f"'{one}'" for one in names if one in given]
+            if not found.intersection(names):
                 problems.append((f"'{name}' lacks {said}", f"add one of them: '{names[0]}: ...'"))
-            elif len(given.intersection(names)) > 1:
-                problems.append(
-                    (f"'{name}' has both {' and '.join(sorted(given.intersection(names)))}", f"keep one: {said}")
-                )
+            elif len(both) > 1:
+                problems.append((f"'{name}' has both {' and '.join(both)}", "keep one"))
         for key, needed in self.needs.items():
-            if key in given and needed not in given:
-                problems.append((f"'{name}' has '{key}' but not '{needed}'", f"add '{needed}'"))
-        for message, hint in problems:
-            reading.report(message, node.location, hint)
-        return not problems
+            if key in given and needed not in found:
+                problems.append((f"'{name}' has '{key}' but not '{needed}'", f"add '{needed}: ...'"))
+        return problems
 
 
 def _example(setting: Setting) -> str:

@@ -1,0 +1,177 @@
+"""The tables as JSON Schema for programs and as Markdown for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import yaml
+
+from lisa_ci.model import Profile
+from lisa_ci.pipeline.profiles import catalogue
+from lisa_ci.pipeline.reading import Kind, Schema
+from lisa_ci.pipeline.settings import PIPELINE
+from lisa_ci.pipeline.suite_settings import CAPABILITIES, SUITE, Requirements
+from lisa_ci.pipeline.tables import ABSENT, Either, ListOf, MapOf, Setting, Table, plain_json
+
+TABLES: Final = {"pipeline": PIPELINE, "suite": SUITE}
+_DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+_GENERATED: Final = (
+    "<!-- Generated from the table of settings; do not edit. Fresh: lisa-ci schema {} --markdown -->\n\n"
+)
+
+
+def schema_json(name: str) -> str:
+    """The JSON Schema (Draft 2020-12) of ``pipeline`` or ``suite``, indented."""
+    table = TABLES[name]
+    schema: Schema = {"$schema": _DRAFT, "title": f"lisa-ci {table.title}", **table.schema()}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def markdown(name: str) -> str:
+    """The reference page of ``pipeline``, ``suite`` or ``profiles``."""
+    return _GENERATED.format(name) + (_profiles_page() if name == "profiles" else _keys_page(name))
+
+
+def pages() -> Mapping[str, str]:
+    """Every generated page: path in the repository -> text."""
+    return {
+        "docs/pipeline.md": markdown("pipeline"),
+        "docs/suite-file.md": markdown("suite"),
+        "docs/profiles.md": markdown("profiles"),
+    }
+
+
+# ---- pages of keys -------------------------------------------------------------------------------------------------
+
+_INTRODUCTION: Final = {
+    "pipeline": """# The pipeline file, `lisa-ci.yml`
+
+`lisa-ci check` reads it and tells every mistake with file, line and column. `lisa-ci schema` prints the JSON Schema of
+it for editors. There is no interpolation: what is written is what is meant.
+
+Values are strict. Text that YAML takes for something else (`no`, `1.10`, `2024-01-01`) needs quotes, so that no
+spelling is lost. Whole numbers are plain decimal digits, flags are `true` or `false`, durations are `30s`, `5m`, `1h30m`.
+Anchors, aliases and merge keys (`<<`) work; the file is UTF-8, at most 512 KiB, and one document.
+""",
+    "suite": """# The suite file, `suite.yaml`
+
+A suite is a folder: `suite.yaml`, and beside it whatever its cases execute. `lisa-ci suite lint FOLDER` checks it;
+`lisa-ci schema suite` prints its JSON Schema. Values are as strict as in the [pipeline file](pipeline.md).
+
+The folder is copied into the machine as it is. A suite has either a `driver` and then `cases` or `listing`, or it has a
+`scenario` and `cases`.
+""",
+}
+
+
+def _keys_page(name: str) -> str:
+    parts = [_INTRODUCTION[name], *(_section(table, path) for table, path in _tables(TABLES[name], ""))]
+    if name == "suite":
+        parts.append(_capabilities_section())
+    return "\n".join(parts)
+
+
+def _tables(table: Table, path: str) -> Iterator[tuple[Table, str]]:
+    """The table and those inside it, each with the path of keys that leads there."""
+    yield table, path
+    for setting in table.settings:
+        inner, suffix = _inner(setting.kind)
+        if inner is not None:
+            yield from _tables(inner, f"{path}.{setting.name}{suffix}".removeprefix("."))
+
+
+def _inner(kind: Kind) -> tuple[Table | None, str]:
+    match kind:
+        case Table():
+            return kind, ""
+        case ListOf():
+            return _inner(kind.kind)[0], "[]"
+        case Either():
+            return _inner(kind.long)
+        case _:
+            return None, ""
+
+
+def _section(table: Table, path: str) -> str:
+    rules = [f"Exactly one of {', '.join(f'`{name}`' for name in names)}." for names in table.one_of]
+    rules += [f"`{name}` needs `{needed}`." for name, needed in table.needs.items()]
+    lines = [
+        f"## `{path}`" if path else "## The file",
+        "",
+        " ".join([table.description, *rules]),
+        "",
+        "| Key | Value | Default | What it says |",
+        "|---|---|---|---|",
+        *(_row(setting) for setting in table.settings),
+        "",
+    ]
+    examples = [setting for setting in table.settings if setting.example is not ABSENT]
+    if examples:
+        text = yaml.safe_dump({item.name: plain_json(item.example) for item in examples}, sort_keys=False, width=100)
+        lines += ["Examples, key by key:", "", "```yaml", text.rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def _row(setting: Setting) -> str:
+    default = "**required**" if setting.is_required else "-" if setting.default is ABSENT else _value(setting.default)
+    words = _words(setting.kind).replace("|", "\\|")
+    return f"| `{setting.name}` | {words} | {default} | {setting.description} |"
+
+
+def _words(kind: Kind) -> str:
+    match kind:
+        case ListOf(kind=Table() | Either() as item):
+            return f"a list, each {_words(item)}"
+        case Table():
+            return "a mapping, see below"
+        case Either(long=Table()):
+            return f"{kind.words}, see below"
+        case MapOf() | Requirements():
+            return kind.words
+        case _:
+            return kind.words
+
+
+def _value(value: object) -> str:
+    plain: Any = plain_json(value)
+    return f"`{json.dumps(plain)}`" if not isinstance(plain, str) else f"`{plain}`"
+
+
+def _capabilities_section() -> str:
+    rows = [f"| `{name}` | {kind.words} |" for name, kind in CAPABILITIES.items()]
+    head = (
+        "## Capabilities\n\nWhat `requires` may ask for. A number asks for at least that many, anything else for that"
+    )
+    tail = "value; a list asks for one of its members. The control NIC counts as one of `nics`.\n"
+    return "\n".join([head, tail, "| Capability | Value |", "|---|---|", *rows, ""])
+
+
+# ---- the page of profiles ------------------------------------------------------------------------------------------
+
+
+def _profiles_page() -> str:
+    lines = [
+        "# Hardware profiles",
+        "",
+        "These come with lisa-ci; write their names under `profiles` in the [pipeline file](pipeline.md), or build on",
+        "them with `from`. Suites do not name profiles, they ask for capabilities (`requires` in the",
+        "[suite file](suite-file.md)).",
+        "",
+        "| Profile | What it is for | Firmware | Cores | Memory | Data disks | NICs |",
+        "|---|---|---|---|---|---|---|",
+        *(_profile_row(profile) for profile in catalogue().values()),
+        "",
+        "NICs are those beside the control NIC. Data disks have the serials `lisa-ci-0`, `lisa-ci-1` and so on, in the",
+        "order of the table.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _profile_row(profile: Profile) -> str:
+    disks = ", ".join(f"{disk.bus.value} {disk.size_mib} MiB" for disk in profile.disks) or "-"
+    nics = ", ".join(nic.model for nic in profile.nics) or "-"
+    cells = (f"`{profile.name}`", profile.description, profile.firmware.value, str(profile.cores))
+    return f"| {' | '.join(cells)} | {profile.memory_mib} MiB | {disks} | {nics} |"

@@ -1,0 +1,60 @@
+"""What a pipeline tests, found on this host: the image with its disk digest, a foreign kernel with its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import hashlib
+from pathlib import Path
+
+from lisa_ci import files
+from lisa_ci.errors import PipelineError
+from lisa_ci.events import Emit
+from lisa_ci.image import resolve
+from lisa_ci.model import Image, ImageSource, Kernel, Pipeline, Subject
+from lisa_ci.pipeline.places import from_here
+
+
+def find_subject(pipeline: Pipeline, emit: Emit, *, image: Path | None = None) -> Subject:
+    """The subject of a pipeline; ``image`` is a file that takes the place of the one in the pipeline file.
+
+    Where every profile already runs, nothing is booted: then there is neither image nor kernel to judge.
+    PipelineError where a file is missing or is not what the pipeline says.
+    """
+    if all(profile.endpoint is not None for profile in pipeline.profiles):
+        return Subject()
+    kernel = None if pipeline.kernel is None else _found_kernel(pipeline.kernel, Path(pipeline.folder))
+    return Subject(image=_image(pipeline, emit, image), kernel=kernel)
+
+
+def _image(pipeline: Pipeline, emit: Emit, image: Path | None) -> Image | None:
+    if image is not None:
+        path = glob.escape(str(image.absolute()))
+        source = dataclasses.replace(pipeline.image or ImageSource(), path=path, url=None, sha256=None)
+        return resolve(source, Path(pipeline.folder), emit)
+    return None if pipeline.image is None else resolve(pipeline.image, Path(pipeline.folder), emit)
+
+
+def _found_kernel(kernel: Kernel, folder: Path) -> Kernel:
+    """The kernel with paths from the working directory, and the digest over all its parts and its command line."""
+    parts = {name: getattr(kernel, name) for name in ("image", "modules", "initrd", "vmlinux")}
+    paths = {name: folder / value for name, value in parts.items() if value is not None}
+    digest = hashlib.sha256()
+    for name, path in paths.items():
+        digest.update(f"{name} {_digest(name, path)}\n".encode())
+    digest.update(f"command_line {kernel.command_line or ''}\n".encode())
+    shown = {name: from_here(path) for name, path in paths.items()}
+    return dataclasses.replace(kernel, **shown, digest=digest.hexdigest())
+
+
+def _digest(name: str, path: Path) -> str:
+    wants_folder = name == "modules"
+    try:
+        if path.is_dir() != wants_folder or not path.exists():
+            what = "folder" if wants_folder else "file"
+            raise PipelineError(
+                f"kernel.{name}: there is no {what} {path}", hint="build the kernel first, or correct the path"
+            )
+        return files.tree_digest(path) if wants_folder else files.sha256_file(path)
+    except OSError as error:
+        raise PipelineError(f"kernel.{name}: cannot read {error.filename}: {error.strerror}") from error

@@ -1,0 +1,29 @@
+"""A plan in lines for people: every pair of profile and suite, in or out, with the reason."""
+
+from __future__ import annotations
+
+from lisa_ci.model import Plan
+
+
+def explain(plan: Plan) -> str:
+    """One line for each pair and each case left out, by ids (``profile/suite#case``), then notes and totals."""
+    legs: dict[str, dict[str, list[str]]] = {}
+    for leg in plan.legs:
+        for task in leg.tasks:
+            only = f" (only {', '.join(task.only)})" if task.only else ""
+            legs.setdefault(leg.profile.name, {}).setdefault(f"{task.suite}{only}", []).append(leg.id)
+    lines = []
+    for profile in dict.fromkeys([*legs, *(entry.profile for entry in plan.left_out)]):
+        for suite, ids in legs.get(profile, {}).items():
+            lines.append(f"in   {profile}/{suite}: {', '.join(ids)}")
+        for entry in plan.left_out:
+            if entry.profile == profile:
+                case = f"#{entry.case}" if entry.case else ""
+                lines.append(f"out  {profile}/{entry.suite}{case}: {entry.reason}")
+    lines += [f"note {note}" for note in plan.notes]
+    pairs = sum(len(suites) for suites in legs.values())
+    outside = sum(entry.case is None for entry in plan.left_out)
+    lines.append(
+        f"{len(plan.legs)} legs, {pairs} pairs in, {outside} out, {len(plan.left_out) - outside} cases left out"
+    )
+    return "\n".join(lines) + "\n"
