@@ -1,0 +1,55 @@
+"""What a machine tells about itself on its serial console: its host keys (cloud-init prints them), and why it fails.
+
+The console is ours: nobody on a network can write there. Other writers run into the lines, so they are searched for,
+never split.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import Final
+
+TAIL_BYTES: Final = 64 << 10
+_BLOCK: Final = re.compile(rb"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
+_ED25519: Final = re.compile(rb"ssh-ed25519 (AAAAC3NzaC1lZDI1NTE5[A-Za-z0-9+/]{48})")
+_CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b.|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NO_BOOT: Final = (b"No bootable device", b"No bootable option or device was found")
+
+
+def host_key(console: bytes) -> str | None:
+    """The Ed25519 host key of the last complete block that cloud-init printed, ``TYPE BASE64``."""
+    for block in reversed(_BLOCK.findall(console)):
+        for encoded in _ED25519.findall(block):
+            try:
+                base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                continue
+            return f"ssh-ed25519 {encoded.decode()}"
+    return None
+
+
+def why_no_boot(console: bytes) -> str | None:
+    """Firmware that gave up says so; there is no need to wait for the timeout then."""
+    return next((mark.decode() for mark in _NO_BOOT if mark in console), None)
+
+
+def last_lines(console: bytes, count: int = 5) -> list[str]:
+    """The last lines with something to read, without control characters, at most 200 characters each."""
+    text = _CONTROL.sub("", console.decode(errors="replace").replace("\r", "\n"))
+    text = text.replace("##[", "# #[")  # GitHub looks for its old commands anywhere in a line
+    lines = [line.strip() for line in text.splitlines()]
+    return [line[:200] for line in lines if line][-count:]
+
+
+def read_tail(path: Path, limit: int = TAIL_BYTES) -> bytes:
+    """The end of the console's file; b"" where there is none yet."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - limit))
+            return file.read(limit)
+    except FileNotFoundError:
+        return b""

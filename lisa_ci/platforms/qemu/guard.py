@@ -1,0 +1,89 @@
+"""The guard process: what it owns ends with us, however we end (see guard.sh)."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from lisa_ci import process
+from lisa_ci.platforms.qemu import scratch
+from lisa_ci.platforms.qemu.scratch import Scratch
+
+_SCRIPT: Final = Path(__file__).with_name("guard.sh")
+STDERR: Final = "qemu.err"
+
+
+class Guard:
+    """Owns one QEMU process and its scratch folder. Start it before anything expensive is made in the folder.
+
+    ``qmp_socket`` is our end of QEMU's control channel; whoever takes it closes it.
+    """
+
+    def __init__(self, place: Scratch) -> None:
+        ours, theirs = socket.socketpair()
+        reader, self._hold = os.pipe()
+        try:
+            command = ["sh", str(_SCRIPT), str(reader), str(place.folder), str(place.link)]
+            self._process: subprocess.Popen[bytes] = process.spawn(
+                command,
+                stdout=place.folder / "guard.log",
+                stdin=theirs.fileno(),
+                pass_fds=(reader,),
+                dies_with_us=False,
+            )
+        except BaseException:
+            ours.close()
+            os.close(self._hold)
+            raise
+        finally:
+            theirs.close()
+            os.close(reader)
+        self.qmp_socket = ours
+        self._is_ended = False
+        self.scratch = scratch.guarded(place, self._process.pid)
+
+    def start(self, command: Sequence[str]) -> None:
+        """Run QEMU. The kernel kills it when the guard dies, whatever kills that."""
+        line = shlex.join(("setpriv", "--pdeathsig", "KILL", "--", *command))
+        (self.scratch.folder / "command").write_text(f"exec {line}\n")
+        self._tell("start")
+
+    def keep(self, time: timedelta) -> None:
+        """From now on the machine outlives us, for that long at most."""
+        self._tell(f"keep {max(1, round(time.total_seconds()))}")
+        self._close()
+
+    def end(self) -> bool:
+        """Kill QEMU, remove the scratch folder. Idempotent, never raises; False where something is left."""
+        self._close()
+        if not self._is_ended:
+            self._is_ended = True
+            try:
+                self._process.wait(timeout=scratch.END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill_group(self._process)
+        return scratch.remove(self.scratch.folder, self.scratch.link)
+
+    def last_error(self) -> str:
+        """The last line that QEMU wrote to stderr; '' for none."""
+        with suppress(OSError):
+            lines = (self.scratch.folder / STDERR).read_bytes()[-4096:].decode(errors="replace").strip().splitlines()
+            return lines[-1][:400] if lines else ""
+        return ""
+
+    def _tell(self, words: str) -> None:
+        with suppress(OSError):  # a guard that is gone took its machine along: the QMP connection tells that
+            os.write(self._hold, f"{words}\n".encode())
+
+    def _close(self) -> None:
+        if self._hold >= 0:
+            with suppress(OSError):
+                os.close(self._hold)
+            self._hold = -1

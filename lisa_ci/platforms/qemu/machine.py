@@ -1,0 +1,374 @@
+"""One machine from nothing to a login, and back to nothing."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from lisa_ci import host, image, ssh
+from lisa_ci.errors import ProvisioningError
+from lisa_ci.events import Emit, Level, Message
+from lisa_ci.model import Access, Image, ImageFormat, Lease, Profile, Subject, Timeouts, WayIn
+from lisa_ci.platforms.qemu import acceleration, command_line, console_text, offline, scratch, storage, way_in
+from lisa_ci.platforms.qemu.command_line import MachineFiles
+from lisa_ci.platforms.qemu.guard import Guard
+from lisa_ci.platforms.qemu.qmp import Qmp
+from lisa_ci.platforms.qemu.way_in import Entry
+from lisa_ci.ssh.link import WrongKeyError
+
+EMULATOR: Final = "qemu-system-x86_64"
+CONSOLE_FILE: Final = "console.log"
+_LOOPBACK: Final = "127.0.0.1"
+_FORWARD: Final = re.compile(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)")
+_CONSOLE_POLL_SECONDS: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A machine that runs; ``id`` names it for a sweep."""
+
+    id: str
+    ssh: ssh.SshMachine
+    qmp: Qmp
+    guard: Guard
+
+
+@contextmanager
+def run_machine(
+    profile: Profile,
+    subject: Subject,
+    access: Access,
+    lease: Lease,
+    *,
+    role: str,
+    timeouts: Timeouts,
+    emit: Emit,
+) -> Iterator[Member]:
+    """A machine that answers over SSH. Leaving the block destroys it, or lets it go on where the lease says keep.
+
+    ProvisioningError says why there is none, with the last lines of its console where it came that far.
+    """
+    if subject.image is None:
+        raise ProvisioningError("the qemu platform boots an image, and the pipeline has none", hint="write 'image:'")
+    path = _checked_image(subject.image, emit)
+    place = scratch.create(lease)
+    with ExitStack() as stack:
+        guard = _guarded(place)
+        ending = _Ending(guard, lease, emit)
+        stack.callback(ending.end)
+        qmp = Qmp(guard.qmp_socket)
+        ending.qmp = qmp
+        builder = _Builder(profile, subject.image, path, access, lease, guard.scratch.folder)
+        files = builder.files()
+        chosen = acceleration.find_acceleration(EMULATOR, emit)
+        arguments = command_line.arguments(EMULATOR, profile, files, chosen, name=place.id, kernel=subject.kernel)
+        guard.start(arguments)
+        port = _port(qmp, guard)
+        emit(
+            Message(
+                text=f"QEMU runs ({chosen.accelerator}, {profile.firmware}), SSH at {_LOOPBACK}:{port}",
+                level=Level.DEBUG,
+                place=lease.leg,
+            )
+        )
+        life = _Life(qmp, guard, files.console)
+        machine = _log_in(builder, port, life, role=role, timeouts=timeouts, emit=emit)
+        ending.machine = machine
+        yield Member(id=place.id, ssh=machine, qmp=qmp, guard=guard)
+        ending.keeps = lease.keep
+
+
+def _guarded(place: scratch.Scratch) -> Guard:
+    try:
+        return Guard(place)
+    except BaseException:
+        scratch.remove(place.folder, place.link)
+        raise
+
+
+def _checked_image(subject: Image, emit: Emit) -> Path:
+    """The image's file, looked at by QEMU's own tool: it must not reach out to other files of this host."""
+    path = image.local_path(subject, emit)
+    size = image.virtual_size(path, subject.format)
+    if size > subject.size_bytes:
+        raise ProvisioningError(
+            f"image {subject.path} has {size} bytes, the plan says {subject.size_bytes}; plan again"
+        )
+    return path
+
+
+class _Ending:
+    """How a machine ends: never raises, on every way out."""
+
+    def __init__(self, guard: Guard, lease: Lease, emit: Emit) -> None:
+        self._guard = guard
+        self._lease = lease
+        self._emit = emit
+        self.qmp: Qmp | None = None
+        self.machine: ssh.SshMachine | None = None
+        self.keeps = False
+
+    def end(self) -> None:
+        place, started = self._lease.leg, time.monotonic()
+        if self.machine is not None:
+            self.machine.close()
+        if self.keeps:
+            until = self._lease.delete_after
+            self._guard.keep(until - datetime.now(UTC))
+            text, level = f"the machine goes on until {until:%Y-%m-%d %H:%M %Z}", Level.INFO
+            is_gone = True
+        else:
+            is_gone = self._guard.end()
+            text, level = f"machine destroyed in {time.monotonic() - started:.2f} s", Level.DEBUG
+        if self.qmp is not None:
+            self.qmp.close()
+        if not is_gone:
+            text, level = (
+                f"{self._guard.scratch.folder} could not be removed; 'lisa-ci sweep' tries again",
+                Level.WARNING,
+            )
+        self._emit(Message(text=text, level=level, place=place))
+
+
+class _Builder:
+    """Makes the files of one machine in its scratch folder."""
+
+    def __init__(
+        self, profile: Profile, subject: Image, path: Path, access: Access, lease: Lease, folder: Path
+    ) -> None:
+        self._profile = profile
+        self._subject = subject
+        self._path = path
+        self._lease = lease
+        self._folder = folder
+        self.access = access
+        self.host_key = ssh.make_key(folder / "host-key")
+        if access.way_in is WayIn.KEY:
+            if not access.key:
+                raise ProvisioningError(
+                    "way in 'key' needs the private key's path", hint="write 'key:' under 'access:'"
+                )
+            self.key = Path(access.key).expanduser().absolute()
+            self._public = ""
+        else:
+            pair = ssh.make_key(folder / "login-key")
+            self.key, self._public = pair.private, pair.public
+
+    @property
+    def leg(self) -> str:
+        return self._lease.leg
+
+    @property
+    def known_hosts(self) -> Path:
+        return self._folder / "known_hosts"
+
+    @property
+    def console(self) -> Path:
+        return self._lease.evidence.absolute() / CONSOLE_FILE
+
+    def files(self) -> MachineFiles:
+        """All files, made and filled. Space is checked before anything is copied."""
+        storage.check_space(self._folder)
+        self._lease.evidence.mkdir(parents=True, exist_ok=True)
+        root = self._folder / "root.qcow2"
+        storage.make_overlay(root, self._subject.size_bytes)
+        code = variables = None
+        if command_line.needs_uefi(self._profile):
+            code, variables = self._firmware()
+        base, base_format, seed, credentials = self._path, self._subject.format, None, {}
+        entry = self._entry()
+        match self.access.way_in:
+            case WayIn.OFFLINE:
+                base, base_format = self._edited(entry), ImageFormat.RAW
+            case WayIn.CREDENTIALS:
+                credentials = self._credentials(entry)
+            case WayIn.CLOUD_INIT:
+                seed = self._seed(entry)
+            case WayIn.AUTO | WayIn.KEY:
+                seed, credentials = self._seed(entry), self._credentials(entry)
+        return MachineFiles(
+            base=base,
+            base_format=base_format,
+            root=root,
+            console=self.console,
+            disks=storage.make_disks(self._profile, self._folder),
+            seed=seed,
+            credentials=credentials,
+            code=code,
+            variables=variables,
+        )
+
+    def _entry(self) -> Entry:
+        return Entry(
+            user=self.access.user,
+            become=self.access.become,
+            public_key=self._public,
+            host_private=self.host_key.private.read_text(),
+            host_public=self.host_key.public,
+            networks=way_in.network_files(self._profile),
+        )
+
+    def _firmware(self) -> tuple[command_line.FirmwareFile, Path]:
+        found = storage.find_firmware()
+        if found is None:
+            raise ProvisioningError("this host has no UEFI firmware", hint=host.install_hint(["ovmf"]))
+        variables = self._folder / "variables.qcow2"
+        storage.copy_variables(found[1], variables)
+        return found[0], variables
+
+    def _seed(self, entry: Entry) -> Path:
+        path = self._folder / "seed.iso"
+        way_in.write_seed(path, way_in.seed_files(entry, self._profile, self._folder.name))
+        return path
+
+    def _credentials(self, entry: Entry) -> dict[str, Path]:
+        written = {}
+        for name, value in way_in.credentials(entry).items():
+            path = self._folder / f"credential.{name}"
+            path.write_bytes(value)
+            written[name] = path
+        return written
+
+    def _edited(self, entry: Entry) -> Path:
+        host.require("debugfs")
+        path = self._folder / "edited.raw"
+        storage.raw_copy(self._subject, self._path, path)
+        offline.edit(path, entry, self._folder)
+        return path
+
+
+# ---- from power-on to login ----------------------------------------------------------------------------------------
+
+
+class _Life:
+    """Whether a machine lives, as far as the host can see."""
+
+    def __init__(self, qmp: Qmp, guard: Guard, console: Path) -> None:
+        self._qmp = qmp
+        self._guard = guard
+        self.console = console
+        self.is_booting = True
+
+    def why_dead(self) -> str | None:
+        if not self._qmp.is_connected:
+            return why_ended(self._qmp.events, self._guard.last_error())
+        if self.is_booting:
+            found = console_text.why_no_boot(console_text.read_tail(self.console))
+            return f"its firmware says '{found}'" if found else None
+        return None
+
+
+def why_ended(events: tuple[str, ...], stderr: str) -> str:
+    """Why QEMU is gone: the guest's own doing, as its last events tell, or what QEMU said."""
+    shutdown = next((event for event in reversed(events) if event.startswith("SHUTDOWN")), "")
+    match shutdown.removeprefix("SHUTDOWN").strip():
+        case "guest-shutdown":
+            return "it powered itself off"
+        case "guest-panic":
+            return "its kernel panicked"
+        case "host-signal" | "host-qmp-quit":
+            return "somebody on this host ended QEMU"
+    return f"QEMU ended: {stderr}" if stderr else "QEMU ended without a word"
+
+
+def _port(qmp: Qmp, guard: Guard) -> int:
+    """The host's port of the machine's SSH, told by QEMU: the kernel picked a free one."""
+    try:
+        qmp.connect()
+        port = forwarded_port(qmp.monitor("info usernet"))
+    except ProvisioningError as error:
+        said = guard.last_error()
+        raise ProvisioningError(
+            f"QEMU did not start: {said or error.message}", hint=error.hint or start_hint(said)
+        ) from error
+    if port is None:
+        raise ProvisioningError(
+            "QEMU forwards no port to the machine's SSH", hint="run it again; a firewall may interfere"
+        )
+    return port
+
+
+def forwarded_port(usernet: str) -> int | None:
+    """The loopback port in the answer to HMP's ``info usernet``."""
+    found = _FORWARD.search(usernet)
+    return int(found[1]) if found else None
+
+
+def start_hint(stderr: str) -> str:
+    """What to do about the ways in which QEMU is known not to start."""
+    match stderr:
+        case text if "lock" in text:
+            return "another program writes to the image; wait until its build has ended"
+        case text if "llocate memory" in text or "set up guest memory" in text:
+            return "give the profile less memory_mib, or run fewer machines at once"
+        case text if "not a valid device" in text or "unknown" in text.lower():
+            return "this version of QEMU is too old for the profile"
+        case text if "ermission denied" in text:
+            return "check who may read the image and its folders"
+    return "'lisa-ci doctor' looks at this host"
+
+
+def _log_in(builder: _Builder, port: int, life: _Life, *, role: str, timeouts: Timeouts, emit: Emit) -> ssh.SshMachine:
+    deadline = time.monotonic() + timeouts.boot.total_seconds()
+    try:
+        try:
+            machine = _connect(builder, port, life, builder.host_key.public, timeouts.boot, role=role, emit=emit)
+        except ProvisioningError as error:
+            # The context tells a wrong host key from the other reasons, which have no second chance.
+            if builder.access.way_in is not WayIn.KEY or not isinstance(error.__context__, WrongKeyError):
+                raise
+            told = _key_on_console(life, deadline)
+            left = timedelta(seconds=max(1.0, deadline - time.monotonic()))
+            machine = _connect(builder, port, life, told, left, role=role, emit=emit)
+    except ProvisioningError as error:
+        raise _explained(error, life.console) from error
+    life.is_booting = False
+    return machine
+
+
+def _connect(
+    builder: _Builder, port: int, life: _Life, host_key: str, timeout: timedelta, *, role: str, emit: Emit
+) -> ssh.SshMachine:
+    access, leg = builder.access, builder.leg
+    login = ssh.Login(
+        host=_LOOPBACK, port=port, user=access.user, key=builder.key, host_key=host_key, become=access.become
+    )
+    return ssh.connect(
+        login,
+        timeout=timeout,
+        is_alive=life.why_dead,
+        name=leg,
+        role=role,
+        console=life.console,
+        known_hosts=builder.known_hosts,
+        note=lambda reason: emit(Message(text=f"waiting for SSH: {reason}", level=Level.DEBUG, place=leg)),
+    )
+
+
+def _key_on_console(life: _Life, deadline: float) -> str:
+    """The host key that cloud-init printed; the console is as good as ours. Waits, because it comes after sshd."""
+    while True:
+        found = console_text.host_key(console_text.read_tail(life.console))
+        if found:
+            return found
+        why = life.why_dead()
+        if why or time.monotonic() > deadline:
+            raise ProvisioningError(
+                "the machine shows a host key of its own, which nothing vouches for: it took none from us, and none is "
+                f"on its console{f' ({why})' if why else ''}",
+                hint="use way_in: auto or offline, or let the image's cloud-init print its keys on the console",
+            )
+        time.sleep(_CONSOLE_POLL_SECONDS)
+
+
+def _explained(error: ProvisioningError, console: Path) -> ProvisioningError:
+    """With the last lines of the console: where a boot stopped says why."""
+    lines = console_text.last_lines(console_text.read_tail(console))
+    said = f"; last on its console: {' | '.join(lines)}" if lines else "; its console is empty"
+    return ProvisioningError(f"{error.message}{said}", hint=error.hint or f"read {console}")

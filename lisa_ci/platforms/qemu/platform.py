@@ -1,0 +1,78 @@
+"""The platform: what this host lacks for a profile, and machines of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from lisa_ci import host
+from lisa_ci.errors import ProvisioningError
+from lisa_ci.events import Emit
+from lisa_ci.model import Access, Lease, Leftover, Profile, Subject, Timeouts
+from lisa_ci.platforms.qemu import scratch, storage
+from lisa_ci.platforms.qemu.command_line import needs_uefi, shape_problems
+from lisa_ci.platforms.qemu.machine import EMULATOR, run_machine
+from lisa_ci.protocols import Machine
+
+_PROGRAMS: Final = (EMULATOR, "qemu-img", "setpriv")
+_OVERHEAD_MIB: Final = 256  # QEMU's own memory beside the guest's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QemuMachines:
+    """The machines of a leg. ``ids`` name them for a sweep; they are set where the machines outlive us."""
+
+    members: Sequence[Machine]
+    ids: tuple[str, ...] = ()
+
+    def end_command(self) -> str:
+        return f"lisa-ci sweep {shlex.join(self.ids)}" if self.ids else ""
+
+
+class QemuPlatform:
+    """Implements ``protocols.Platform``."""
+
+    def problems(self, profile: Profile) -> Sequence[str]:
+        found = shape_problems(profile)
+        missing = [program for program in _PROGRAMS if host.find(program) is None]
+        if needs_uefi(profile) and storage.find_firmware() is None:
+            missing.append("ovmf")
+        if missing:
+            found.append(f"this host lacks {', '.join(missing)}; {host.install_hint(missing)}")
+        available = available_mib(Path("/proc/meminfo").read_text())
+        needed = profile.memory_mib + _OVERHEAD_MIB
+        if available is not None and available < needed:
+            found.append(
+                f"profile {profile.name} needs {needed} MiB of memory, this host has {available} MiB available"
+            )
+        return found
+
+    @contextmanager
+    def provision(
+        self, profile: Profile, subject: Subject, access: Access, lease: Lease, *, timeouts: Timeouts, emit: Emit
+    ) -> Iterator[QemuMachines]:
+        problems = self.problems(profile)
+        if problems:
+            raise ProvisioningError("; ".join(problems))
+        with ExitStack() as group:
+            member = group.enter_context(
+                run_machine(profile, subject, access, lease, role="main", timeouts=timeouts, emit=emit)
+            )
+            yield QemuMachines(members=(member.ssh,), ids=(member.id,) if lease.keep else ())
+
+    def sweep(self, *, now: datetime) -> Sequence[Leftover]:
+        return scratch.sweep(now)
+
+
+def available_mib(meminfo: str) -> int | None:
+    """``MemAvailable`` of /proc/meminfo in MiB; None where the kernel does not tell."""
+    for line in meminfo.splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) // 1024
+    return None

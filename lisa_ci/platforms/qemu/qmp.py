@@ -1,0 +1,113 @@
+"""QEMU's control channel, for threads: the asyncio library on an event loop and a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections import deque
+from collections.abc import Coroutine, Mapping
+from concurrent import futures
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError, Runstate
+
+from lisa_ci.errors import MachineLostError, ProvisioningError
+
+_GREETING_LIMIT: Final = timedelta(seconds=30)
+_COMMAND_LIMIT: Final = timedelta(seconds=30)
+_CLOSE_SECONDS: Final = 3.0
+_KEPT_EVENTS: Final = 256
+
+T = TypeVar("T")
+
+
+class Qmp:
+    """One connection over a socket that QEMU inherited: no path, no race. Usable from any thread."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._events: deque[str] = deque(maxlen=_KEPT_EVENTS)
+        self._client = QMPClient("lisa-ci")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True)
+        self._listening: futures.Future[None] | None = None
+        self._thread.start()
+
+    def connect(self, timeout: timedelta = _GREETING_LIMIT) -> None:
+        """Wait for QEMU's greeting. ProvisioningError where it does not come."""
+        try:
+            self._wait(self._client.connect(self._connection), timeout)
+        except (QMPError, OSError, EOFError, TimeoutError) as error:
+            raise ProvisioningError(f"QEMU did not answer on its control channel: {_reason(error)}") from error
+        self._listening = asyncio.run_coroutine_threadsafe(self._listen(), self._loop)
+
+    def execute(
+        self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: timedelta = _COMMAND_LIMIT
+    ) -> Any:
+        """The answer of a QMP command. ProvisioningError where QEMU refuses, MachineLostError where it is gone."""
+        try:
+            return self._wait(self._client.execute(command, dict(arguments or {})), timeout)
+        except ExecuteError as error:
+            raise ProvisioningError(f"QEMU refuses {command}: {error}") from error
+        except (QMPError, OSError, EOFError, TimeoutError) as error:
+            raise MachineLostError(f"QEMU does not answer {command}: {_reason(error)}") from error
+
+    def monitor(self, line: str) -> str:
+        """A command for people, where QMP has none. Errors are text, too."""
+        return str(self.execute("human-monitor-command", {"command-line": line}))
+
+    @property
+    def is_connected(self) -> bool:
+        """False once QEMU is gone."""
+        return self._client.runstate is Runstate.RUNNING
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """Names of the latest events, oldest first; SHUTDOWN carries its reason: ``SHUTDOWN guest-shutdown``."""
+        return tuple(self._events)
+
+    def close(self) -> None:
+        """End connection, loop and thread. Idempotent, never raises."""
+        if self._loop.is_closed():
+            return
+        if self._loop.is_running():
+            with suppress(QMPError, OSError, EOFError, TimeoutError, futures.CancelledError):
+                self._wait(self._client.disconnect(), timedelta(seconds=_CLOSE_SECONDS))
+            with suppress(TimeoutError, futures.CancelledError):
+                self._wait(_cancel_all(), timedelta(seconds=_CLOSE_SECONDS))
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=_CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
+        with suppress(OSError):
+            self._connection.close()
+
+    async def _listen(self) -> None:
+        listener = EventListener()
+        with self._client.listen(listener):
+            async for event in listener:
+                data = event.get("data")
+                reason = data.get("reason", "") if isinstance(data, dict) else ""
+                self._events.append(f"{event['event']} {reason}".strip())
+
+    def _wait(self, work: Coroutine[Any, Any, T], timeout: timedelta) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout.total_seconds())
+        except BaseException:
+            future.cancel()
+            raise
+
+
+async def _cancel_all() -> None:
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
