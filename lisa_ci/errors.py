@@ -93,9 +93,24 @@ class ToolError(ProvisioningError):
 
 
 class VerificationError(LisaCiError):
-    """A release, a plan or its proof is not what it claims to be. Nothing was released."""
+    """A release, a plan or its proof is not what it claims to be. Nothing was released. Carries every problem found."""
 
     exit_code = 5
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        location: Location | None = None,
+        problems: tuple[Problem, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint, location=location)
+        self._problems = problems
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self._problems or super().problems
 
 
 class DataError(VerificationError):

@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -71,7 +71,7 @@ def resolve(source: ImageSource, folder: Path, emit: Emit = ignore) -> Image:
         path = _downloaded(source.url, source.sha256, emit)
         shown, sha256 = _url_name(source.url), source.sha256
     else:
-        path = _one_file(source.path, folder)
+        path = one_file(source.path, folder)
         shown, sha256 = _shown(path), source.sha256
         if sha256 and files.sha256_file(path) != sha256.lower():
             raise PipelineError(f"image {shown} does not have the sha256 {sha256} that the pipeline names")
@@ -107,7 +107,8 @@ def local_path(image: Image, emit: Emit = ignore) -> Path:
     return path
 
 
-def _one_file(pattern: str | None, folder: Path) -> Path:
+def one_file(pattern: str | None, folder: Path) -> Path:
+    """The one regular file that a path or glob names, relative to ``folder``; PipelineError for none and for many."""
     if not pattern:
         raise PipelineError("the image has neither a path nor an url", hint="write 'path:' or 'url:' under 'image:'")
     if "\0" in pattern:
@@ -279,6 +280,11 @@ def disk_digest(path: Path, container: ImageFormat, emit: Emit = ignore) -> tupl
     """
     size = virtual_size(path, container)
     blocks = raw_blocks(path, size) if container is ImageFormat.RAW else _nbd_blocks(path, container, size)
+    return digest_of_blocks(blocks, size, str(path), emit)
+
+
+def digest_of_blocks(blocks: Iterable[bytes | memoryview], size: int, name: str, emit: Emit) -> tuple[str, int]:
+    """``disk_digest`` of a disk of ``size`` bytes that comes in blocks; PipelineError where they are more or fewer."""
     padded = -(-size // MIB) * MIB
     digest, done, announced = hashlib.sha256(), 0, 0
     with stage(emit, "digest", padded):
@@ -289,7 +295,7 @@ def disk_digest(path: Path, container: ImageFormat, emit: Emit = ignore) -> tupl
                 announced = done
                 emit(StageAdvanced(place=_PLACE, stage="digest", done=done))
         if done != size:
-            raise PipelineError(f"image {path} gave {done} bytes of its {size}: it is damaged, or it was changed")
+            raise PipelineError(f"image {name} gave {done} bytes of its {size}: it is damaged, or it was changed")
         digest.update(_ZEROS[: padded - size])
     return digest.hexdigest(), padded
 

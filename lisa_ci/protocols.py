@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
@@ -105,3 +106,79 @@ class Scenario(Protocol):
     """A test driven from the host. Yields one result for each case of its suite, in any order."""
 
     def run(self, suite: Suite, machines: Machines, *, timeouts: Timeouts, emit: Emit) -> Iterable[Result]: ...
+
+
+# ---- release -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """``key_id`` names the public key (SHA-256 hex over its DER form); ``value`` is the signature's bytes."""
+
+    key_id: str
+    value: bytes
+
+
+class Signer(Protocol):
+    """Holds, or reaches, a private key."""
+
+    @property
+    def key_id(self) -> str: ...
+
+    def sign(self, message: bytes) -> Signature:
+        """A signature over exactly these bytes, or SigningError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseFile:
+    """A file of a release, as its checksums prove it. ``sha256`` is hex."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A folder whose signature verified. ``digest`` (SHA-256 hex over SHA256SUMS) names all its bytes but the proof's.
+
+    ``files`` maps a relative name to what was proven of it: all files of the folder.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    arch: str
+    digest: str
+    files: Mapping[str, ReleaseFile]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A release that lies complete at the target, where no consumer sees it. ``is_new`` False: it is public already."""
+
+    release: Release
+    place: str
+    is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A release that consumers see. ``is_latest`` tells whether it is what they get without naming a version."""
+
+    release: Release
+    place: str
+    is_latest: bool
+    is_changed: bool
+
+
+class Target(Protocol):
+    """Where releases are published. Every step starts with "is it already so?", so that it can be repeated."""
+
+    def stage(self, release: Release, *, emit: Emit) -> Staged:
+        """Bring every byte there, unseen. Resumes what an earlier attempt left. PublishingError."""
+
+    def promote(self, staged: Staged, *, emit: Emit) -> Published:
+        """Make it visible; `latest` moves last, and never to an older version. PublishingError."""
+
+    def undo(self, done: Staged | Published, *, emit: Emit) -> None:
+        """Put the target back to what it was before this step; nothing where nothing is left of it."""
