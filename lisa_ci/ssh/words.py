@@ -33,8 +33,8 @@ mv -f -- "$part" "$1"
 # $1 target folder. -o: files belong to whoever unpacks; -m: no complaint when the machine's clock is behind.
 PUT_TREE: Final = 'umask 022; mkdir -p -- "$1" && exec tar -x -o -m -f - -C "$1"'
 
-# $1 process group. A group that is gone is no error.
-END: Final = 'kill -KILL -- "-$1" 2>/dev/null || :'
+# $1 process group; gone already is no error. Without "--", which the kills of dash and busybox do not take.
+END: Final = 'kill -KILL "-$1" 2>/dev/null || :'
 
 REBOOT: Final = "systemctl --no-block reboot || reboot"
 
