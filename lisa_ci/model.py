@@ -386,8 +386,12 @@ class Shard:
     count: int = 1
 
     def contains(self, case_id: str) -> bool:
-        number = int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8], "big")
-        return number % self.count == self.index - 1
+        return self.index_of(case_id, self.count) == self.index
+
+    @staticmethod
+    def index_of(case_id: str, count: int) -> int:
+        """The part, from 1, that a case falls into when there are ``count``."""
+        return int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8], "big") % count + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,38 +1,65 @@
-"""``lisa-ci check``: is a pipeline file right, with its suites."""
+"""``lisa-ci check``: are a pipeline file, its suites and the workflows beside it right."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
 from lisa_ci import registry
 from lisa_ci.console import Console
-from lisa_ci.errors import PipelineError
+from lisa_ci.errors import PipelineError, Problem
 from lisa_ci.events import Level, Message
 from lisa_ci.github.commands import command as workflow_command
 from lisa_ci.github.outputs import is_github
 from lisa_ci.pipeline import load_pipeline
+from lisa_ci.pipeline.workflows import check_workflows
 from lisa_ci.planning import advice
+
+T = TypeVar("T")
 
 
 @click.command
 @click.argument("file", type=click.Path(path_type=Path), default=Path("lisa-ci.yml"))
 @click.pass_obj
 def command(console: Console, file: Path) -> None:
-    """Check FILE (lisa-ci.yml where none is named) and the suites it selects; exit 2 with every mistake there is."""
-    try:
-        pipeline = load_pipeline(file, registry.known())
-    except PipelineError as error:
+    """Check FILE (lisa-ci.yml where none is named), the suites it selects, and the workflows beside it.
+
+    Exit 2 with every mistake there is, each with file, line and column; warnings are for things that are allowed.
+    """
+    problems: list[Problem] = []
+    pipeline = _collect(problems, lambda: load_pipeline(file, registry.known()))
+    found = _collect(problems, lambda: check_workflows(file.parent))
+    problems += found.mistakes if found else ()
+    for warning in found.advice if found else ():
+        place = f"{warning.location}: " if warning.location else ""
+        _warn(console, f"{place}{warning.message}; {warning.hint}")
+    for sentence in advice(pipeline) if pipeline else ():
+        _warn(console, f"{file}: {sentence}")
+    if problems:
+        error = PipelineError(f"{file}: {len(problems)} mistakes", problems=tuple(problems))
         if is_github():
             annotate(error)
-        raise
-    for sentence in advice(pipeline):
-        console.emit(Message(text=f"{file}: {sentence}", level=Level.WARNING))
-    cases = sum(len(selection.suite.cases or ()) for selection in pipeline.suites)
-    console.say(
-        f"{file}: {len(pipeline.profiles)} profiles, {len(pipeline.suites)} suites, {cases} cases stated; no mistakes"
-    )
+        raise error
+    if pipeline:
+        cases = sum(len(selection.suite.cases or ()) for selection in pipeline.suites)
+        counts = f"{len(pipeline.profiles)} profiles, {len(pipeline.suites)} suites, {cases} cases stated"
+        console.say(f"{file}: {counts}; no mistakes")
+
+
+def _collect(problems: list[Problem], read: Callable[[], T]) -> T | None:
+    """What ``read`` gives; its mistakes join the others, so that one wrong file does not hide another's."""
+    try:
+        return read()
+    except PipelineError as error:
+        problems += error.problems
+        return None
+
+
+def _warn(console: Console, text: str) -> None:
+    console.emit(Message(text=text, level=Level.WARNING))
 
 
 def annotate(error: PipelineError) -> None:

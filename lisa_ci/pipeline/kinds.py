@@ -87,12 +87,9 @@ class Id:
     """A name that is also a legal folder, artifact and check name."""
 
     most: int = 100
+    words: str = "an id"
     refuse: str | None = None
     refuse_words: str = ""
-
-    @property
-    def words(self) -> str:
-        return f"an id of at most {self.most} characters (a-z, 0-9, '.', '_', '-'; a letter or digit first and last)"
 
     def schema(self) -> Schema:
         schema: Schema = {"type": "string", "maxLength": self.most, "pattern": f"^(?:{ID_PATTERN})$"}
@@ -104,7 +101,7 @@ class Id:
         if text is None:
             return None
         if not is_id(text) or len(text) > self.most:
-            _wrong(self, node, reading, name, _id_hint(text))
+            _wrong(self, node, reading, name, _id_hint(text, self.most))
         elif self.refuse and re.search(self.refuse, text):
             reading.report(f"'{name}' must not be {shown(text)}", node.location, self.refuse_words)
         else:
@@ -112,9 +109,11 @@ class Id:
         return None
 
 
-def _id_hint(text: str) -> str:
+def _id_hint(text: str, most: int) -> str:
     close = re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", text.lower())).strip("._-")[:60].rstrip("._-")
-    return f"did you mean '{close}'?" if is_id(close) else ""
+    if is_id(close):
+        return f"did you mean '{close}'?"
+    return f"an id has 1 to {most} of a-z, 0-9, '.', '_' and '-', a letter or digit first and last, and no '..'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

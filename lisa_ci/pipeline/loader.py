@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from lisa_ci import download
 from lisa_ci.errors import Location, PipelineError
 from lisa_ci.model import (
     Access,
@@ -100,9 +99,9 @@ class _Assembly:
         url = self._part("image", "url")
         if url is None:
             return
-        problem = _url_problem(url.value)
-        if problem:
-            self._reading.report(f"{problem}: {shown(url.value)}", url.location, "write https://HOST/PATH")
+        if problem := download.problem(url.value):
+            message = f"'url' {shown(url.value)} is not fetched: {problem}"
+            self._reading.report(message, url.location, "write https://HOST/PATH")
 
     def _check_access(self) -> None:
         key, way_in = self._part("access", "key"), self._part("access", "way_in")
@@ -177,26 +176,3 @@ def _selection(entry: Found, suite: Suite) -> SuiteSelection:
 def _first(names: Iterable[str], most: int = 8) -> str:
     listed = list(names)
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
-
-
-def _url_problem(url: str) -> str:
-    """Why an address is not downloaded from; '' where it is fine. Plain http only stays on this machine."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return "not an address"
-    if not host or port == 0:
-        return "an address without a host"
-    if parts.username is not None or parts.password is not None:
-        return "an address must not hold a password"
-    if parts.scheme == "http" and not _is_loopback(host):
-        return "plain http can be changed on its way"
-    return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from lisa_ci.errors import NothingToDoError
+from lisa_ci.github.limits import MATRIX_LEGS
 from lisa_ci.model import Access, LeftOut, Leg, Pipeline, Plan, PlannedSuite, Profile, Shard, Subject, Task
 from lisa_ci.pipeline.suites import folder_in_plan
 from lisa_ci.planning.advice import advice
@@ -21,7 +22,7 @@ def make_plan(pipeline: Pipeline, subject: Subject) -> Plan:
     """
     rows = [(profile, pairs_of(profile, pipeline, subject)) for profile in pipeline.profiles]
     running = [(profile, fitting) for profile, pairs in rows if (fitting := _fitting(pairs))]
-    wanted = [max(pair.selection.shards for pair in fitting) for _, fitting in running]
+    wanted = [_parts(fitting, MATRIX_LEGS) for _, fitting in running]
     parts = fit_parts(wanted)
     legs = [leg for row, count in zip(running, parts, strict=True) for leg in _legs(*row, count)]
     left_out = tuple(entry for _, pairs in rows for pair in pairs for entry in _left_out(pair))
@@ -34,7 +35,12 @@ def make_plan(pipeline: Pipeline, subject: Subject) -> Plan:
         suites=_suites(pipeline),
         legs=tuple(legs),
         left_out=left_out,
-        notes=(*advice(pipeline), *_packing_notes(running, wanted, parts), *_gaps(pipeline, legs, left_out)),
+        notes=(
+            *advice(pipeline),
+            *_shard_notes(running),
+            *_packing_notes(running, wanted, parts),
+            *_gaps(pipeline, legs, left_out),
+        ),
         allow_empty=pipeline.allow_empty,
     )
 
@@ -55,22 +61,22 @@ def _fitting(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     return tuple(pair for pair in pairs if not pair.reason)
 
 
-def _legs(profile: Profile, pairs: Sequence[Pair], count: int) -> Iterator[Leg]:
+def _parts(pairs: Sequence[Pair], most: int) -> int:
+    """Legs of a profile: as many as its suite with the most parts needs."""
+    return max(pair.parts(most) for pair in pairs)
+
+
+def _legs(profile: Profile, pairs: Sequence[Pair], most: int) -> Iterator[Leg]:
+    """The legs of a profile, ``most`` at most. A suite of fewer parts than legs sits on the first of them."""
+    count = _parts(pairs, most)
     for index in range(1, count + 1):
-        tasks = tuple(task for pair in pairs if (task := _task(pair, index, count)))
-        if tasks:
-            yield Leg(
-                id=profile.name if count == 1 else f"{profile.name}.{index}of{count}", profile=profile, tasks=tasks
-            )
+        tasks = tuple(_task(pair, index, shards) for pair in pairs if index <= (shards := pair.parts(most)))
+        yield Leg(id=profile.name if count == 1 else f"{profile.name}.{index}of{count}", profile=profile, tasks=tasks)
 
 
-def _task(pair: Pair, index: int, count: int) -> Task | None:
-    """The suite's part on the profile's leg number ``index``; a suite of fewer parts sits on the first legs."""
-    shards = min(pair.selection.shards, count)
-    shard = Shard(index=index, count=shards)
-    if index > shards or not pair.has_part(shard):
-        return None
-    return Task(suite=pair.selection.suite.name, shard=shard, only=pair.selection.only, left_out=pair.left_out)
+def _task(pair: Pair, index: int, shards: int) -> Task:
+    suite = pair.selection.suite.name
+    return Task(suite=suite, shard=Shard(index=index, count=shards), only=pair.selection.only, left_out=pair.left_out)
 
 
 def _left_out(pair: Pair) -> Iterator[LeftOut]:
@@ -103,6 +109,18 @@ def _access(pipeline: Pipeline) -> Access:
         if key is None
         else dataclasses.replace(pipeline.access, key=str(PurePath(pipeline.folder, key)))
     )
+
+
+def _shard_notes(running: Sequence[tuple[Profile, Sequence[Pair]]]) -> Iterator[str]:
+    """Where fewer shards are used than the pipeline asks for, because a part would have no case; once for a suite."""
+    told = set()
+    for profile, pairs in running:
+        for pair in pairs:
+            name, wanted = pair.selection.suite.name, pair.selection.shards
+            used = pair.parts(wanted)
+            if used < wanted and name not in told:
+                told.add(name)
+                yield f"suite {name}: {wanted} shards leave parts without a case on {profile.name}, so it has {used} there"
 
 
 def _packing_notes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,9 +24,20 @@ class Pair:
     left_out: Mapping[str, str] = field(default_factory=dict)
     runnable: tuple[str, ...] | None = None
 
-    def has_part(self, shard: Shard) -> bool:
-        """False for a part that no case falls into; its leg would boot for nothing."""
-        return self.runnable is None or any(shard.contains(case_id) for case_id in self.runnable)
+    def parts(self, most: int) -> int:
+        """Into how many parts the suite is cut where ``most`` are allowed: no part that is known to be empty.
+
+        A leg that has no case would boot for nothing, and prove nothing.
+        """
+        wanted = min(self.selection.shards, most)
+        return wanted if self.runnable is None else _filled_parts(self.runnable, wanted)
+
+
+@functools.lru_cache(maxsize=4096)
+def _filled_parts(case_ids: tuple[str, ...], most: int) -> int:
+    candidates = range(min(most, len(case_ids)), 1, -1)
+    filled = (count for count in candidates if len({Shard.index_of(case_id, count) for case_id in case_ids}) == count)
+    return next(filled, 1)
 
 
 def pairs_of(profile: Profile, pipeline: Pipeline, subject: Subject) -> tuple[Pair, ...]:
@@ -46,10 +58,10 @@ def _image_reason(profile: Profile, image: Image | None) -> str:
     if image is None:
         return "there is no image to boot"
     if profile.arch is not image.arch:
-        return f"the image is for {image.arch.value}, profile gives {profile.arch.value}"
+        return f"the image is for {image.arch.value}, the profile gives {profile.arch.value}"
     if profile.firmware not in image.firmware:
         boots = " or ".join(firmware.value for firmware in image.firmware)
-        return f"the image boots with {boots}, profile gives {profile.firmware.value}"
+        return f"the image boots with {boots}, the profile gives {profile.firmware.value}"
     return ""
 
 
