@@ -101,7 +101,7 @@ def make(script: Path, arguments: Sequence[str | Path], *, log: Path, place: str
                 last.append(line)
                 stages.read(line)
     except ToolError as error:
-        said = [line for line in last if line.startswith((b"E:", b"W:", b"dpkg:"))] or list(last)
+        said = [line for line in last if line.startswith((b"E:", b"dpkg:"))] or list(last)
         words = " / ".join(line.decode(errors="replace").strip()[:200] for line in said[-3:])
         raise ProvisioningError(
             f"the demo's image could not be made: {words or error.message}", hint=f"the whole log is {log}"

@@ -7,11 +7,13 @@ cp "$LISA_CI_RECIPE/modules.txt" "$root/etc/initramfs-tools/modules"
 printf 'UUID=%s / ext4 errors=remount-ro 0 1\n' "$(cat "$LISA_CI_WORK/root.uuid")" >"$root/etc/fstab"
 echo lisa-ci-demo >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n127.0.1.1 lisa-ci-demo\n::1 localhost ip6-localhost\n' >"$root/etc/hosts"
+: >"$root/etc/default/locale"
 ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 
 chroot "$root" systemctl --quiet enable systemd-networkd systemd-resolved ssh lisa-ci-demo-host-key
 # Nothing here waits for the network, no timer should start work of its own in the middle of a test.
 chroot "$root" systemctl --quiet mask systemd-networkd-wait-online e2scrub_reap apt-daily.timer apt-daily-upgrade.timer
+chroot "$root" systemctl --quiet set-default multi-user.target
 chroot "$root" passwd --quiet --lock root
 chroot "$root" update-initramfs -c -k all
 

@@ -7,10 +7,12 @@
 # WORK holds sources.list, apt.conf and disk.raw; PACKAGES are separated by commas. The file system goes straight into
 # disk.raw at OFFSET_BYTES; the kernel and its initrd come out as WORK/vmlinuz and WORK/initrd.img.
 set -eu
+umask 022
 exec 2>&1
 work=$1 suite=$2 packages=$3 uuid=$4 offset=$5 size=$6
 recipe=$(dirname "$0")
 export LISA_CI_RECIPE="$recipe" LISA_CI_WORK="$work" INITRD=No LC_ALL=C TMPDIR=/tmp
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" # a user's own often lacks them
 
 # In memory nothing waits for a disk, and nothing is left behind.
 mount -t tmpfs -o mode=0755 tmpfs "$work/root"
