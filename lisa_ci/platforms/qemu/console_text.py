@@ -12,10 +12,13 @@ import re
 from pathlib import Path
 from typing import Final
 
+from lisa_ci.github.commands import neutral
+
 TAIL_BYTES: Final = 64 << 10
 _BLOCK: Final = re.compile(rb"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 _ED25519: Final = re.compile(rb"ssh-ed25519 (AAAAC3NzaC1lZDI1NTE5[A-Za-z0-9+/]{48})")
-_CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b.|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b.")
+_LINES_LOOKED_AT: Final = 200
 _NO_BOOT: Final = (b"No bootable device", b"No bootable option or device was found")
 
 
@@ -38,9 +41,8 @@ def why_no_boot(console: bytes) -> str | None:
 
 def last_lines(console: bytes, count: int = 5) -> list[str]:
     """The last lines with something to read, without control characters, at most 200 characters each."""
-    text = _CONTROL.sub("", console.decode(errors="replace").replace("\r", "\n"))
-    text = text.replace("##[", "# #[")  # GitHub looks for its old commands anywhere in a line
-    lines = [line.strip() for line in text.splitlines()]
+    text = _ESCAPE.sub("", console.decode(errors="replace").replace("\r", "\n"))
+    lines = [neutral(line).strip() for line in text.splitlines()[-_LINES_LOOKED_AT:]]
     return [line[:200] for line in lines if line][-count:]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import socket
-import subprocess
+import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from lisa_ci.platforms.qemu.scratch import Scratch
 
 _SCRIPT: Final = Path(__file__).with_name("guard.sh")
 STDERR: Final = "qemu.err"
+_POLL_SECONDS: Final = 0.01
 
 
 class Guard:
@@ -27,27 +28,23 @@ class Guard:
     """
 
     def __init__(self, place: Scratch) -> None:
-        ours, theirs = socket.socketpair()
-        reader, self._hold = os.pipe()
-        try:
-            command = ["sh", str(_SCRIPT), str(reader), str(place.folder), str(place.link)]
-            self._process: subprocess.Popen[bytes] = process.spawn(
-                command,
+        with ExitStack() as always, ExitStack() as on_failure:
+            self.qmp_socket, theirs = socket.socketpair()
+            always.callback(theirs.close)
+            on_failure.callback(self.qmp_socket.close)
+            reader, self._hold = os.pipe()
+            always.callback(os.close, reader)
+            on_failure.callback(self._close)
+            self._process = process.spawn(
+                ["sh", str(_SCRIPT), str(reader), str(place.folder), str(place.link)],
                 stdout=place.folder / "guard.log",
                 stdin=theirs.fileno(),
                 pass_fds=(reader,),
                 dies_with_us=False,
             )
-        except BaseException:
-            ours.close()
-            os.close(self._hold)
-            raise
-        finally:
-            theirs.close()
-            os.close(reader)
-        self.qmp_socket = ours
-        self._is_ended = False
-        self.scratch = scratch.guarded(place, self._process.pid)
+            self.scratch = scratch.guarded(place, self._process.pid)
+            self._is_ended = False
+            on_failure.pop_all()
 
     def start(self, command: Sequence[str]) -> None:
         """Run QEMU. The kernel kills it when the guard dies, whatever kills that."""
@@ -55,9 +52,9 @@ class Guard:
         (self.scratch.folder / "command").write_text(f"exec {line}\n")
         self._tell("start")
 
-    def keep(self, time: timedelta) -> None:
+    def keep(self, left: timedelta) -> None:
         """From now on the machine outlives us, for that long at most."""
-        self._tell(f"keep {max(1, round(time.total_seconds()))}")
+        self._tell(f"keep {max(1, round(left.total_seconds()))}")
         self._close()
 
     def end(self) -> bool:
@@ -65,9 +62,10 @@ class Guard:
         self._close()
         if not self._is_ended:
             self._is_ended = True
-            try:
-                self._process.wait(timeout=scratch.END_SECONDS)
-            except subprocess.TimeoutExpired:
+            deadline = time.monotonic() + scratch.END_SECONDS
+            while self._process.poll() is None and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+            if self._process.poll() is None:
                 process.kill_group(self._process)
         return scratch.remove(self.scratch.folder, self.scratch.link)
 

@@ -85,11 +85,11 @@ def run_machine(
 
 
 def _guarded(place: scratch.Scratch) -> Guard:
-    try:
-        return Guard(place)
-    except BaseException:
-        scratch.remove(place.folder, place.link)
-        raise
+    with ExitStack() as on_failure:
+        on_failure.callback(scratch.remove, place.folder, place.link)
+        guard = Guard(place)
+        on_failure.pop_all()
+        return guard
 
 
 def _checked_image(subject: Image, emit: Emit) -> Path:

@@ -97,9 +97,8 @@ class Qmp:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result(timeout.total_seconds())
-        except BaseException:
-            future.cancel()
-            raise
+        finally:
+            future.cancel()  # has no effect on one that is done
 
 
 async def _cancel_all() -> None:
