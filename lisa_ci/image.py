@@ -317,6 +317,11 @@ def raw_blocks(path: Path, size: int) -> Iterator[bytes | memoryview]:
                 yield buffer[:count]
 
 
+def is_zeros(block: bytes | memoryview) -> bool:
+    """True for a block of ``raw_blocks`` that holds nothing."""
+    return block is _ZEROS or bytes(block) == _ZEROS[: len(block)]
+
+
 def _seek(descriptor: int, position: int, whence: int, size: int) -> int:
     try:
         return min(size, os.lseek(descriptor, position, whence))
