@@ -19,9 +19,9 @@ _PROPERTIES: Final = frozenset({"title", "file", "line", "endLine", "col", "endC
 _ANNOTATIONS: Final = frozenset({"error", "warning", "notice"})
 # C0 and C1 controls except tab, newline and carriage return; lone surrogates cannot be written as UTF-8.
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_ESCAPE_SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_ESCAPE_SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\r\n]{0,2000}(?:\x07|\x1b\\)|[@-Z\\-_])")
 _V1: Final = re.compile(r"##\[")
-_V2_AT_LINE_START: Final = re.compile(r"(^|[\r\n])(\s*)::")
+_V2_AT_LINE_START: Final = re.compile(r"(^|[\r\n])([^\S\r\n]*)::")
 _CUT: Final = " … (cut)"
 
 

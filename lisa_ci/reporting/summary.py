@@ -63,15 +63,12 @@ def _reason(reason: Reason) -> str:
 def _legs(plan: Plan, verdict: Verdict) -> Iterator[str]:
     if not plan.legs:
         return
-    told = {reason.leg for reason in verdict.reasons}
-    worlds = {reason.leg for reason in verdict.reasons if reason.is_infrastructure}
+    # The image's fault hides the world's: a leg with both is red.
+    signs = {reason.leg: "⚠️" for reason in verdict.reasons if reason.is_infrastructure}
+    signs |= {reason.leg: "❌" for reason in verdict.reasons if not reason.is_infrastructure}
     yield "### Legs\n"
     head = ("", "leg", "hardware", "suites", *(f"{outcome}:" for outcome in Outcome))
-    yield from table(head, (_leg(leg, verdict, _sign(leg, told, worlds)) for leg in plan.legs))
-
-
-def _sign(leg: Leg, told: set[str | None], worlds: set[str | None]) -> str:
-    return "⚠️" if leg.id in worlds else "❌" if leg.id in told else "✅"
+    yield from table(head, (_leg(leg, verdict, signs.get(leg.id, "✅")) for leg in plan.legs))
 
 
 def _leg(leg: Leg, verdict: Verdict, sign: str) -> tuple[str, ...]:

@@ -88,8 +88,9 @@ def make_plan(
         left_out=tuple(
             LeftOut(profile=profile, suite=name, case=case, reason=why)
             for profile in profiles
-            for name in chosen
+            for name, cases in chosen.items()
             for case, why in left.items()
+            if cases is None or case in cases
         ),
         notes=tuple(notes),
         allow_empty=allow_empty,
