@@ -6,7 +6,7 @@ Programs are looked for in the administrator's folders as well: a user's PATH of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,9 +17,10 @@ from lisa_ci.errors import ProvisioningError
 
 
 class Use(StrEnum):
-    """What a tool is needed for. DEMO builds the demo's image; a demo as a whole needs all three."""
+    """What a tool is needed for: machines, a prompt in one, release folders, building the demo's image."""
 
     QEMU = "qemu"
+    SHELL = "shell"
     RELEASE = "release"
     DEMO = "demo"
 
@@ -82,8 +83,10 @@ TOOLS: Final[tuple[Tool, ...]] = (
         files=(
             "/usr/share/OVMF/OVMF_CODE_4M.fd",
             "/usr/share/OVMF/OVMF_CODE.fd",
+            "/usr/share/edk2/ovmf/OVMF_CODE_4M.qcow2",
             "/usr/share/edk2/ovmf/OVMF_CODE.fd",
             "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+            "/usr/share/edk2-ovmf/x64/OVMF_CODE.fd",
             "/usr/share/qemu/ovmf-x86_64-code.bin",
         ),
     ),
@@ -103,6 +106,12 @@ TOOLS: Final[tuple[Tool, ...]] = (
         why="puts a key into images that take neither cloud-init nor credentials",
         uses=(Use.QEMU,),
         packages=_packages("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
+    ),
+    Tool(
+        name="ssh",
+        why="gives a prompt in a machine",
+        uses=(Use.SHELL,),
+        packages=_packages("openssh-client", "openssh-clients", "openssh-clients", "openssh"),
     ),
     Tool(
         name="mmdebstrap",
@@ -196,10 +205,14 @@ def require(*names: str) -> tuple[Path, ...]:
     return tuple(path for path in found if path is not None)
 
 
-def missing(uses: Iterable[Use]) -> Sequence[Tool]:
-    """What the host lacks for any of ``uses``, in the order of the table."""
+def tools(uses: Iterable[Use]) -> tuple[Tool, ...]:
+    """What any of ``uses`` needs, in the order of the table."""
     wanted = set(uses)
-    return [tool for tool in TOOLS if wanted & set(tool.uses) and find(tool.name) is None]
+    return tuple(tool for tool in TOOLS if wanted & set(tool.uses) and (tool.name != "newuidmap" or not is_root()))
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
 
 
 def package_tool() -> PackageTool | None:
@@ -231,7 +244,17 @@ def install_command(names: Iterable[str], *, manager: PackageTool | None = None)
             command = ["zypper", "--non-interactive", "install", *wanted]
         case PackageTool.PACMAN:
             command = ["pacman", "-S", "--needed", "--noconfirm", *wanted]
-    return command if os.geteuid() == 0 else ["sudo", *command]
+    return command if is_root() else ["sudo", *command]
+
+
+def install_commands(names: Iterable[str], *, manager: PackageTool | None = None) -> list[list[str]]:
+    """What to run, one after the other, to install what has ``names``: fresh package lists where they may be stale."""
+    install = install_command(names, manager=manager)
+    if not install:
+        return []
+    refresh = ["apt-get", "update"]
+    sudo = [word for word in install[:1] if word == "sudo"]
+    return [[*sudo, *refresh], install] if PackageTool.APT in install[:2] else [install]
 
 
 def install_hint(names: Iterable[str]) -> str:

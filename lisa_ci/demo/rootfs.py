@@ -159,14 +159,11 @@ class _Stages:
 @contextmanager
 def stage(place: str, name: str, emit: Emit) -> Iterator[None]:
     """A stage around a block; its end is told on every way out."""
-    started, problem = time.monotonic(), "interrupted"
+    started, problem = time.monotonic(), "not finished"
     emit(StageStarted(place=place, stage=name))
     try:
         yield
         problem = ""
-    except Exception as error:
-        problem = str(error) or type(error).__name__
-        raise
     finally:
         wall = timedelta(seconds=time.monotonic() - started)
         emit(StageEnded(place=place, stage=name, wall=wall, error=problem))
