@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from lisa_ci import cli, errors, registry
+from tests import generate
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lisa_ci"
@@ -182,3 +183,7 @@ def test_every_exit_code_is_documented_and_has_one_meaning() -> None:
     assert all(len(names) == 1 for names in codes.values()), codes
     page = (ROOT / "docs/exit-codes.md").read_text()
     assert all(f"| {code} |" in page for code in codes)
+
+
+def test_generated_files_are_fresh() -> None:
+    assert generate.stale() == []

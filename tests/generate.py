@@ -1,0 +1,43 @@
+"""Files that are made from the program: ``python -m tests.generate`` says which are stale, ``... write`` makes them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from lisa_ci.pipeline.reference import markdown, schema_json
+
+ROOT: Final = Path(__file__).parent.parent
+GENERATED: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/pipeline.md": lambda: markdown("pipeline"),
+    "docs/profiles.md": lambda: markdown("profiles"),
+    "docs/suite-file.md": lambda: markdown("suite"),
+    "docs/schema/lisa-ci.schema.json": lambda: schema_json("pipeline"),
+    "docs/schema/suite.schema.json": lambda: schema_json("suite"),
+}
+
+
+def stale() -> list[str]:
+    """The names of generated files that are not what the program says now."""
+    return [name for name, make in GENERATED.items() if _text(ROOT / name) != make()]
+
+
+def main() -> None:
+    names = stale()
+    if "write" in sys.argv[1:]:
+        for name in names:
+            (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / name).write_text(GENERATED[name]())
+        return
+    if names:
+        sys.exit(f"stale: {', '.join(names)}; run 'nox -s generated -- write'")
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""
+
+
+if __name__ == "__main__":
+    main()
