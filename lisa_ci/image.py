@@ -32,6 +32,7 @@ _ZEROS: Final = bytes(_BLOCK)
 _STEP_BYTES: Final = 64 * MIB
 _PLACE: Final = "image"
 _TOOL_MEMORY_BYTES: Final = 4 << 30
+_CHECK_LEAKS: Final = 3  # space that nobody uses: harmless
 _INFO_TIMEOUT: Final = timedelta(seconds=60)
 _SLOWEST_BYTES_A_SECOND: Final = 20 * MIB
 
@@ -247,7 +248,19 @@ def _inspected_size(path: Path, container: ImageFormat) -> int:
         raise PipelineError(f"image {path}: qemu-img cannot describe it ({error})") from error
     if found.get("backing-filename") or specific.get("data-file") or others:
         raise PipelineError(f"image {path} points to other files", hint="flatten it: qemu-img convert -O qcow2")
+    if container is ImageFormat.QCOW2:
+        _refuse_damage(path, absolute, int(size))
     return int(size)
+
+
+def _refuse_damage(path: Path, absolute: str, size: int) -> None:
+    """A qcow2 that was cut off reads as zeros where it ends, without an error; only its own tables tell."""
+    command = limited("qemu-img", "check", "-q", "-f", "qcow2", absolute)
+    finished = process.run(command, timeout=time_for(size))
+    if finished.exit not in {0, _CHECK_LEAKS}:
+        raise PipelineError(
+            f"image {path} is damaged: {_last_line(finished.stderr)}", hint="get or build it again; is it complete?"
+        )
 
 
 def _last_line(stderr: bytes) -> str:

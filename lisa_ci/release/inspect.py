@@ -68,6 +68,7 @@ def refuse_key_inside(root: Path, key: Path) -> None:
 
 def inspect(root: Path, judge: Judge, *, with_disks: bool, emit: Emit) -> Inspection:
     """Everything that can be said of ``root`` without a key. ``with_disks`` recomputes the disk in every container."""
+    root = root.resolve()  # 'latest' may move to another release while we look
     look = Inspection(root=root, listing=folder.listing(root))
     look.problems += look.listing.flaws
     with image.stage(emit, "compare files"):
