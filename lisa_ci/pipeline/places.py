@@ -17,10 +17,13 @@ def read_source(path: Path, file: str, hint: str = "") -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a file name"
         raise PipelineError(f"cannot be read: {reason}", hint=hint, location=Location(file=file)) from error
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise PipelineError("not a regular file", hint=hint, location=Location(file=file))
-        return stream.read(MAX_BYTES + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            return stream.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def from_here(path: Path) -> str:

@@ -58,6 +58,11 @@ class Reading:
     def is_clean(self) -> bool:
         return not self._problems
 
+    @property
+    def is_full(self) -> bool:
+        """More mistakes than are shown: looking for better words is wasted."""
+        return len(self._problems) > MAX_PROBLEMS
+
     def stop_on_problems(self) -> None:
         """PipelineError with all mistakes in the order of the file; nothing where there are none."""
         if not self._problems:

@@ -168,7 +168,7 @@ class Table:
         for key, value in node.entries:
             setting = by_name.get(key.text)
             if setting is None:
-                close = closest(key.text, by_name)
+                close = None if reading.is_full else closest(key.text, by_name)
                 meant.add(close)
                 hint = f"did you mean '{close}'?" if close else f"known keys: {', '.join(by_name)}"
                 reading.report(f"unknown key {shown(key.text)}", key.location, hint)

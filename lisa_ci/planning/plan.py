@@ -120,7 +120,8 @@ def _shard_notes(running: Sequence[tuple[Profile, Sequence[Pair]]]) -> Iterator[
             used = pair.parts(wanted)
             if used < wanted and name not in told:
                 told.add(name)
-                yield f"suite {name}: {wanted} shards leave parts without a case on {profile.name}, so it has {used} there"
+                why = f"{wanted} shards leave parts without a case on {profile.name}"
+                yield f"suite {name}: {why}, so it has {used} there"
 
 
 def _packing_notes(
