@@ -85,7 +85,7 @@ def _login(endpoint: Endpoint, access: Access) -> Login:
         host=endpoint.host,
         port=endpoint.port,
         user=access.user,
-        key=Path(access.key).expanduser(),
+        key=Path(access.key),
         host_key=endpoint.host_key,
         become=access.become,
     )

@@ -6,6 +6,6 @@ The other side is hostile: everything it sends is bounded in memory and in time,
 from __future__ import annotations
 
 from lisa_ci.ssh.keys import HostKey, KeyPair, Login, make_key, parse_host_key
-from lisa_ci.ssh.machine import SshMachine, connect
+from lisa_ci.ssh.machine import SshMachine, WrongHostKeyError, connect
 
-__all__ = ["HostKey", "KeyPair", "Login", "SshMachine", "connect", "make_key", "parse_host_key"]
+__all__ = ["HostKey", "KeyPair", "Login", "SshMachine", "WrongHostKeyError", "connect", "make_key", "parse_host_key"]

@@ -29,6 +29,8 @@ _ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {
     "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
 }
 
+_MOST_KEY: Final = 64 * 1024  # bytes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyPair:
@@ -117,9 +119,14 @@ def parse_host_key(text: str, *, host: str = "", port: int = 22) -> HostKey:
 def load_key(path: Path) -> PKey:
     """The private key a login uses; PipelineError when it cannot be read or asks for a passphrase."""
     try:
+        path = path.expanduser()
+        if path.exists() and not (path.is_file() and path.stat().st_size <= _MOST_KEY):
+            raise PipelineError(f"cannot use the private key {path}: not a file of at most {_MOST_KEY >> 10} KiB")
         return PKey.from_path(path)
-    except OSError as error:
-        raise PipelineError(f"cannot read the private key {path}: {error.strerror or error}") from error
+    except (OSError, RuntimeError) as error:
+        # RuntimeError: a home folder of a user that is not there.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise PipelineError(f"cannot read the private key {path}: {reason}") from error
     except (SSHException, UnsupportedAlgorithm, ValueError, TypeError) as error:
         # TypeError is how cryptography says "this key needs a passphrase".
         raise PipelineError(

@@ -159,6 +159,7 @@ class Link(paramiko.Transport):
     """A connection to one server. ``first`` is what was read from ``sock`` so far, from the SSH banner on."""
 
     packetizer: Packets
+    saved_exception: Exception | None
 
     def __init__(self, sock: socket.socket, *, first: bytes, silence: float) -> None:
         super().__init__(sock, packetizer_class=functools.partial(Packets, first=first, silence=silence))  # type: ignore[arg-type]
@@ -174,6 +175,12 @@ class Link(paramiko.Transport):
         if error is None or isinstance(error, paramiko.SSHException | EOFError | OSError):
             return error
         return paramiko.SSHException(f"broken protocol: {type(error).__name__}")
+
+    @property
+    def why_lost(self) -> str:
+        """What ended the connection, as far as this side can tell; '' while it stands."""
+        error = self.saved_exception
+        return self.packetizer.why_lost or (str(error) if isinstance(error, paramiko.SSHException) else "")
 
     def log_in(self, user: str, key: paramiko.PKey, host_key: HostKey, *, limit: float) -> None:
         """Handshake and login within ``limit`` seconds; RefusedError, WrongKeyError, SSHException, EOFError."""

@@ -35,6 +35,10 @@ Alive = Callable[[], str | None]
 Note = Callable[[str], None]
 
 
+class WrongHostKeyError(ProvisioningError):
+    """Another machine than the pinned one answered (or one that never took the key it was given)."""
+
+
 def connect(
     login: Login,
     *,
@@ -54,7 +58,8 @@ def connect(
     ``is_alive`` returns why the machine is dead, or None. ``retries_refusal``: sshd of a booting machine may be up
     before our key is there. ``note`` hears each new reason for waiting. ``silence``: how long a machine may not answer
     before it is lost; ``transfer``: the longest put or get. ``known_hosts`` is written by ``login_command``.
-    Raises ProvisioningError, at once for a dead machine or a wrong host key, and PipelineError for an unusable login.
+    Raises ProvisioningError, at once for a dead machine or a wrong host key (WrongHostKeyError), and PipelineError for
+    an unusable login.
     """
     machine = SshMachine(
         login,
@@ -146,7 +151,7 @@ class SshMachine:
             self._link = link
             self._prove(timedelta(seconds=max(1.0, deadline - time.monotonic())))
         except WrongKeyError as error:
-            raise ProvisioningError(
+            raise WrongHostKeyError(
                 f"{self.name}: {self.login.address} is not the machine it should be: "
                 f"its host key is {error}, pinned is {self._host_key.fingerprint}",
                 hint="either the pinned key is old, or somebody is in between; the connection was not used",
@@ -180,7 +185,7 @@ class SshMachine:
     def _lost(self, why: str) -> MachineLostError:
         link = self._link
         died = self._is_alive()
-        said = died or (link.packetizer.why_lost if link else "") or why
+        said = died or (link.why_lost if link else "") or why
         return MachineLostError(f"{self.name} at {self.login.address} is lost: {said}")
 
     # ---- commands --------------------------------------------------------------------------------------------------

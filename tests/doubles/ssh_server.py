@@ -131,9 +131,7 @@ class SshServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_closing = True
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self.stop_listening()
         self.drop()
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
@@ -141,6 +139,12 @@ class SshServer:
         for thread in self._threads:
             thread.join(10)
             assert not thread.is_alive(), f"{thread.name} does not end"
+
+    def stop_listening(self) -> None:
+        """New connections are refused. Shutting down first ends the thread that waits for one."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
     def drop(self) -> None:
         """Cut every connection, as a machine that crashes."""
