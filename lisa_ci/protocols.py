@@ -54,11 +54,17 @@ class Machine(Protocol):
     def put(self, source: Path, target: PurePosixPath) -> None:
         """Copy one file into the machine, byte for byte, executable bit kept."""
 
+    def put_tree(self, folder: Path, target: PurePosixPath) -> None:
+        """Copy a folder's content below ``target`` in one stream: files, folders, symbolic links as links."""
+
     def get(self, source: PurePosixPath, target: Path) -> None:
         """Copy one file out of the machine, 64 MiB at most."""
 
     def reboot(self, *, timeout: timedelta) -> None:
         """Ask for a reboot and come back connected to the new boot, or MachineLostError."""
+
+    def reconnect(self, *, timeout: timedelta) -> None:
+        """A new connection after a crash, a restore, a reset; commands that ran are gone. ProvisioningError."""
 
     def console(self, since: int = 0) -> Iterator[bytes]:
         """What the console printed from byte ``since`` on; still answers after the machine is gone."""
