@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lisa_ci.model import Plan
+from lisa_ci.model import LeftOut, Plan
 
 
 def explain(plan: Plan) -> str:
@@ -12,18 +12,25 @@ def explain(plan: Plan) -> str:
         for task in leg.tasks:
             only = f" (only {', '.join(task.only)})" if task.only else ""
             legs.setdefault(leg.profile.name, {}).setdefault(f"{task.suite}{only}", []).append(leg.id)
+    left_out: dict[str, list[LeftOut]] = {}
+    for entry in plan.left_out:
+        left_out.setdefault(entry.profile, []).append(entry)
     lines = []
-    for profile in dict.fromkeys([*legs, *(entry.profile for entry in plan.left_out)]):
+    for profile in dict.fromkeys([*legs, *left_out]):
         for suite, ids in legs.get(profile, {}).items():
             lines.append(f"in   {profile}/{suite}: {', '.join(ids)}")
-        for entry in plan.left_out:
-            if entry.profile == profile:
-                case = f"#{entry.case}" if entry.case else ""
-                lines.append(f"out  {profile}/{entry.suite}{case}: {entry.reason}")
+        for entry in left_out.get(profile, ()):
+            case = f"#{entry.case}" if entry.case else ""
+            lines.append(f"out  {profile}/{entry.suite}{case}: {entry.reason}")
     lines += [f"note {note}" for note in plan.notes]
     pairs = sum(len(suites) for suites in legs.values())
     outside = sum(entry.case is None for entry in plan.left_out)
+    cases = len(plan.left_out) - outside
     lines.append(
-        f"{len(plan.legs)} legs, {pairs} pairs in, {outside} out, {len(plan.left_out) - outside} cases left out"
+        f"{_count(len(plan.legs), 'leg')}: {_count(pairs, 'pair')} in, {outside} out, {_count(cases, 'case')} left out"
     )
     return "\n".join(lines) + "\n"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -117,7 +117,7 @@ def problems_of(text: str | bytes, folder: Path) -> list[str]:
 def suite(name: str, *cases: Case | str, **values: object) -> Suite:
     """A suite with these cases; with none at all, the machine lists them."""
     made = tuple(case if isinstance(case, Case) else Case(suite=name, id=case, run=("true",)) for case in cases)
-    defaults: dict[str, object] = {"folder": f"suites/{name}", "digest": "0" * 64, "driver": "shell"}
+    defaults: dict[str, object] = {"folder": f"own/{name}", "digest": "0" * 64, "driver": "shell"}
     return Suite(name=name, cases=made or None, **{**defaults, **values})  # type: ignore[arg-type]
 
 

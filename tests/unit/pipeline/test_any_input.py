@@ -127,7 +127,7 @@ def test_any_change_of_a_right_suite(start: int, length: int, new: str, folder: 
         found: object = load_suite(folder / "suites/mine", KNOWN)
     except PipelineError as error:
         found = error
-    assert isinstance(found, Suite) or all(problem.location for problem in cast(PipelineError, found).problems)
+    assert isinstance(found, Suite) or all(problem.location for problem in cast("PipelineError", found).problems)
 
 
 def test_the_least_pipeline_is_a_pipeline(folder: Path) -> None:

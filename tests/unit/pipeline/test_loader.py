@@ -287,10 +287,8 @@ def test_a_key_is_only_for_its_way_in(folder: Path) -> None:
 
 def test_the_image_may_be_missing_only_where_nothing_boots(folder: Path) -> None:
     told = problems_of(LEAST_PIPELINE.replace("image: {path: i.raw}\n", ""), folder)
-    assert told == [
-        "lisa-ci.yml:1:1: error: 'pipeline' lacks the key 'image', which profile 'bios' boots; add 'image:' with 'path'"
-        + " or 'url'"
-    ]
+    message = "'pipeline' lacks the key 'image', which profile 'bios' boots; add 'image:' with 'path' or 'url'"
+    assert told == [f"lisa-ci.yml:1:1: error: {message}"]
 
 
 def test_a_wrong_image_is_not_also_called_missing(folder: Path) -> None:
