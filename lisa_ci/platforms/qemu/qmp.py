@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from collections import deque
@@ -23,6 +24,10 @@ _KEPT_EVENTS: Final = 256
 
 T = TypeVar("T")
 
+# The library logs each failure that it raises; errors reach people as ours instead.
+logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
+logging.getLogger("qemu.qmp").propagate = False
+
 
 class Qmp:
     """One connection over a socket that QEMU inherited: no path, no race. Usable from any thread."""
@@ -32,8 +37,11 @@ class Qmp:
         self._events: deque[str] = deque(maxlen=_KEPT_EVENTS)
         self._client = QMPClient("lisa-ci")
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(
+            lambda _loop, _context: None
+        )  # what the library leaves behind when it is cut off
         self._thread = threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True)
-        self._listening: futures.Future[None] | None = None
+        self._was_connected = False
         self._thread.start()
 
     def connect(self, timeout: timedelta = _GREETING_LIMIT) -> None:
@@ -42,7 +50,8 @@ class Qmp:
             self._wait(self._client.connect(self._connection), timeout)
         except (QMPError, OSError, EOFError, TimeoutError) as error:
             raise ProvisioningError(f"QEMU did not answer on its control channel: {_reason(error)}") from error
-        self._listening = asyncio.run_coroutine_threadsafe(self._listen(), self._loop)
+        self._was_connected = True
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop)
 
     def execute(
         self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: timedelta = _COMMAND_LIMIT
@@ -74,8 +83,10 @@ class Qmp:
         if self._loop.is_closed():
             return
         if self._loop.is_running():
+            # Only a connection that stood can be taken down: the library asserts on one that failed on its way.
             with suppress(QMPError, OSError, EOFError, TimeoutError, futures.CancelledError):
-                self._wait(self._client.disconnect(), timedelta(seconds=_CLOSE_SECONDS))
+                if self._was_connected:
+                    self._wait(self._client.disconnect(), timedelta(seconds=_CLOSE_SECONDS))
             with suppress(TimeoutError, futures.CancelledError):
                 self._wait(_cancel_all(), timedelta(seconds=_CLOSE_SECONDS))
             self._loop.call_soon_threadsafe(self._loop.stop)

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lisa_ci.model import Arch, Bus, Disk, Firmware, ImageFormat, Kernel, Nic, Profile
+from lisa_ci.platforms.qemu.acceleration import KVM, Acceleration, Accelerator
+from lisa_ci.platforms.qemu.command_line import (
+    NIC_DEVICES,
+    FirmwareFile,
+    MachineFiles,
+    arguments,
+    device_count,
+    shape_problems,
+)
+
+TCG = Acceleration(accelerator=Accelerator.TCG)
+GOLDEN = Path(__file__).parents[3] / "golden" / "qemu"
+KERNEL = Kernel(image="/k/vmlinuz", initrd="/k/initrd", command_line="root=LABEL=root quiet")
+EVERYTHING = Profile(
+    name="everything",
+    firmware=Firmware.UEFI,
+    cores=4,
+    memory_mib=2048,
+    disks=(Disk(), Disk(bus=Bus.SCSI), Disk(bus=Bus.NVME), Disk(bus=Bus.SATA), Disk(bus=Bus.SCSI)),
+    nics=(Nic(), Nic(model="e1000e", outbound=True)),
+)
+
+
+def files(profile: Profile, *, base: str = "/images/a,b.qcow2", kind: ImageFormat = ImageFormat.QCOW2) -> MachineFiles:
+    is_uefi = profile.firmware is Firmware.UEFI
+    return MachineFiles(
+        base=Path(base),
+        base_format=kind,
+        root=Path("/s/root.qcow2"),
+        console=Path("/e,e/console.log"),
+        disks=tuple(Path(f"/s/disk{number}.qcow2") for number in range(len(profile.disks))),
+        seed=Path("/s/seed.iso"),
+        credentials={"tmpfiles.extra": Path("/s/credential.tmpfiles.extra")},
+        code=FirmwareFile(path=Path("/f/code.fd"), format="raw") if is_uefi else None,
+        variables=Path("/s/variables.qcow2") if is_uefi else None,
+    )
+
+
+def command(profile: Profile, *, kernel: Kernel | None = None, acceleration: Acceleration = TCG) -> list[str]:
+    return list(arguments("qemu", profile, files(profile), acceleration, name="leg-1", kernel=kernel))
+
+
+def values(words: list[str], option: str) -> list[str]:
+    return [value for name, value in itertools.pairwise(words) if name == option]
+
+
+def blockdevs(words: list[str]) -> dict[str, dict[str, object]]:
+    found = [json.loads(value) for value in values(words, "-blockdev")]
+    return {node["node-name"]: node for node in found}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bios-kvm", command(Profile(name="small"), acceleration=KVM)),
+        ("uefi-everything", command(EVERYTHING)),
+        ("foreign-kernel", command(Profile(name="small"), kernel=KERNEL)),
+    ],
+)
+def test_the_command_is_as_reviewed(name: str, words: list[str]) -> None:
+    lines = "".join(f"{'' if word.startswith('-') else '  '}{word}\n" for word in words)
+    assert lines == (GOLDEN / f"{name}.txt").read_text()
+
+
+FEW = settings(max_examples=25, deadline=None)
+profiles = st.builds(
+    Profile,
+    name=st.just("any"),
+    firmware=st.sampled_from(Firmware),
+    disks=st.lists(st.builds(Disk, bus=st.sampled_from(Bus)), max_size=6).map(tuple),
+    nics=st.lists(st.builds(Nic, model=st.sampled_from(sorted(NIC_DEVICES)), outbound=st.booleans()), max_size=6).map(
+        tuple
+    ),
+)
+
+
+@FEW
+@given(profiles)
+def test_every_device_has_a_slot_of_its_own_and_the_root_disk_the_first(profile: Profile) -> None:
+    devices = values(command(profile), "-device")
+    slots = [int(found[1], 16) for device in devices if (found := re.search(r"addr=(0x[0-9a-f]+)", device))]
+    assert len(set(slots)) == len(slots)
+    assert max(slots) < 0x1F
+    assert min(slots) == slots[0]
+    assert "drive=root" in devices[0]
+
+
+@FEW
+@given(profiles)
+def test_the_image_is_only_ever_opened_for_reading(profile: Profile) -> None:
+    words = command(profile)
+    base = blockdevs(words)["root"]["backing"]
+    assert isinstance(base, dict)
+    assert base["read-only"] is True
+    assert base["file"]["read-only"] is True
+    assert "/images/a,b.qcow2" not in "".join(words).replace(json.dumps(base["file"]["filename"]), "")
+
+
+@FEW
+@given(profiles)
+def test_only_an_outbound_nic_has_a_way_out(profile: Profile) -> None:
+    networks = values(command(profile), "-netdev")
+    ways_out = [network for network in networks if "restrict=on" not in network]
+    assert len(ways_out) == sum(nic.outbound for nic in profile.nics)
+    assert len({re.search(r"net=\S+|control", network)[0] for network in networks}) == len(networks)  # type: ignore[index]
+
+
+def test_the_control_port_is_on_loopback_and_picked_by_the_kernel() -> None:
+    [network] = values(command(Profile(name="small")), "-netdev")
+    assert network.endswith("hostfwd=tcp:127.0.0.1:0-:22")
+
+
+def test_data_disks_have_serials_in_the_order_of_the_profile() -> None:
+    devices = values(command(EVERYTHING), "-device")
+    found = [
+        (found[1], device.split(",")[0]) for d in devices if (device := d) and (found := re.search(r"lisa-ci-(\d)", d))
+    ]
+    drivers = ["virtio-blk-pci", "scsi-hd", "nvme", "ide-hd", "scsi-hd"]
+    assert found == [(str(number), driver) for number, driver in enumerate(drivers)]
+
+
+@pytest.mark.parametrize("kind", ImageFormat)
+def test_the_container_is_named_and_may_name_no_other_file(kind: ImageFormat) -> None:
+    profile = Profile(name="small")
+    words = list(arguments("qemu", profile, files(profile, kind=kind), TCG, name="x", kernel=None))
+    base = blockdevs(words)["root"]["backing"]
+    assert isinstance(base, dict)
+    assert base["driver"] == {"vhd": "vpc"}.get(kind.value, kind.value)
+    if kind in {ImageFormat.QCOW2, ImageFormat.VMDK}:
+        assert base["backing"] is None
+    if kind is ImageFormat.VHD:
+        assert base["force-size-calc"] == "current_size"
+
+
+def test_commas_in_paths_are_doubled_where_qemu_splits_at_them() -> None:
+    words = command(Profile(name="small"))
+    assert any("path=/e,,e/console.log," in value for value in values(words, "-chardev"))
+
+
+def test_a_foreign_kernel_talks_to_the_serial_console() -> None:
+    assert values(command(Profile(name="small"), kernel=KERNEL), "-append") == ["root=LABEL=root quiet console=ttyS0"]
+    own = Kernel(image="k", command_line="console=hvc0")
+    assert values(command(Profile(name="small"), kernel=own), "-append") == ["console=hvc0"]
+
+
+def test_uefi_variables_are_qcow2_so_that_snapshots_stay_possible() -> None:
+    nodes = blockdevs(command(EVERYTHING))
+    assert nodes["variables"]["driver"] == "qcow2"
+    assert nodes["code"]["read-only"] is True
+    assert "variables" not in blockdevs(command(Profile(name="small")))
+
+
+def test_a_shape_that_no_qemu_of_ours_gives_is_told_before_any_cost() -> None:
+    assert not shape_problems(EVERYTHING)
+    assert "x86_64 machines only" in shape_problems(Profile(name="arm", arch=Arch.AARCH64))[0]
+    assert "SATA" in shape_problems(Profile(name="sata", disks=(Disk(bus=Bus.SATA),) * 7))[0]
+    assert "slots" in shape_problems(Profile(name="many", disks=(Disk(),) * 25))[0]
+    assert "unknown NIC model 'ne2000'" in shape_problems(Profile(name="old", nics=(Nic(model="ne2000"),)))[0]
+
+
+def test_disks_on_a_controller_share_its_slot() -> None:
+    assert device_count(Profile(name="scsi", disks=(Disk(bus=Bus.SCSI),) * 40)) == 1
+    assert device_count(EVERYTHING) == 6

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lisa_ci.model import Firmware, Profile
+from lisa_ci.platforms.qemu import QemuPlatform, platform, storage
+from lisa_ci.platforms.qemu.machine import forwarded_port, start_hint, why_ended
+from lisa_ci.platforms.qemu.platform import available_mib
+from lisa_ci.platforms.qemu.storage import find_firmware
+
+USERNET = """Hub -1 (control):
+  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
+  TCP[HOST_FORWARD]  16       127.0.0.1 34567       10.0.2.15    22     0     0
+"""
+
+
+def test_the_port_is_the_one_that_qemu_tells() -> None:
+    assert forwarded_port(USERNET) == 34567
+    assert forwarded_port("Hub -1 (control):\n") is None
+    assert forwarded_port(USERNET.replace("127.0.0.1", "0.0.0.0  ")) is None
+
+
+@pytest.mark.parametrize(
+    ("events", "stderr", "said"),
+    [
+        (("RESUME", "SHUTDOWN guest-shutdown"), "", "powered itself off"),
+        (("SHUTDOWN guest-panic",), "", "panicked"),
+        (("SHUTDOWN host-signal",), "terminating on signal 15", "somebody on this host"),
+        ((), "qemu: cannot allocate", "QEMU ended: qemu: cannot allocate"),
+        ((), "", "without a word"),
+    ],
+)
+def test_why_qemu_is_gone_is_told_by_events_first(events: tuple[str, ...], stderr: str, said: str) -> None:
+    assert said in why_ended(events, stderr)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "hint"),
+    [
+        ('Failed to get shared "write" lock', "writes to the image"),
+        ("cannot set up guest memory 'pc.ram': Cannot allocate memory", "less memory_mib"),
+        ("'igb' is not a valid device model name", "too old"),
+        ("Could not open '/x': Permission denied", "who may read"),
+        ("something else", "doctor"),
+    ],
+)
+def test_a_qemu_that_does_not_start_comes_with_a_hint(stderr: str, hint: str) -> None:
+    assert hint in start_hint(stderr)
+
+
+@pytest.mark.parametrize(
+    ("code", "variables", "kind"),
+    [
+        ("usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd", "raw"),
+        ("usr/share/edk2/ovmf/OVMF_CODE_4M.qcow2", "usr/share/edk2/ovmf/OVMF_VARS_4M.qcow2", "qcow2"),
+        ("usr/share/edk2/x64/OVMF_CODE.4m.fd", "usr/share/edk2/x64/OVMF_VARS.4m.fd", "raw"),
+    ],
+)
+def test_firmware_is_found_where_distributions_put_it(tmp_path: Path, code: str, variables: str, kind: str) -> None:
+    for name in (code, variables):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_firmware(tmp_path)
+    assert found
+    assert [(file.path, file.format) for file in found] == [(tmp_path / code, kind), (tmp_path / variables, kind)]
+
+
+def test_code_without_its_variables_is_no_firmware(tmp_path: Path) -> None:
+    (tmp_path / "usr/share/OVMF").mkdir(parents=True)
+    (tmp_path / "usr/share/OVMF/OVMF_CODE_4M.fd").touch()
+    assert find_firmware(tmp_path) is None
+
+
+def test_what_the_host_lacks_is_told_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform.host, "find", lambda _: None)
+    monkeypatch.setattr(storage, "find_firmware", lambda: None)
+    [problem] = QemuPlatform().problems(Profile(name="uefi", firmware=Firmware.UEFI, memory_mib=1))
+    assert re.search("lacks qemu-system-x86_64, qemu-img, setpriv, ovmf; .*doctor", problem)
+
+
+def test_a_profile_larger_than_the_host_is_told() -> None:
+    [problem] = QemuPlatform().problems(Profile(name="huge", memory_mib=1 << 40))
+    assert "memory" in problem
+
+
+def test_available_memory_is_read_from_the_kernel() -> None:
+    assert available_mib("MemTotal: 100 kB\nMemAvailable:   2097152 kB\n") == 2048
+    assert available_mib("MemTotal: 100 kB\n") is None
