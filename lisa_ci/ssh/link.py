@@ -30,7 +30,8 @@ _BLOCK: Final = 128 * 1024
 _LOG: Final = "lisa_ci.ssh.paramiko"
 _CIPHERS: Final = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 _DIGESTS: Final = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
-_WEAK_KEX: Final = ("-sha1", "group1-")
+_KEX: Final = ("curve25519-sha256", "ecdh-sha2-", "group14-sha256", "group16-sha512")
+_MOST_EXTENSIONS: Final = 64
 
 # paramiko logs what servers send and its own tracebacks; errors reach people as our errors instead.
 logging.getLogger(_LOG).addHandler(logging.NullHandler())
@@ -176,6 +177,13 @@ class Link(paramiko.Transport):
             return error
         return paramiko.SSHException(f"broken protocol: {type(error).__name__}")
 
+    def _parse_ext_info(self, msg: paramiko.Message) -> None:
+        """paramiko would count to whatever the server claims, and a thread that counts to 4 billion cannot be ended."""
+        if msg.get_int() > _MOST_EXTENSIONS:
+            raise paramiko.SSHException("the server announces too many extensions")
+        msg.rewind()
+        super()._parse_ext_info(msg)  # type: ignore[misc]
+
     @property
     def why_lost(self) -> str:
         """What ended the connection, as far as this side can tell; '' while it stands."""
@@ -190,7 +198,7 @@ class Link(paramiko.Transport):
         options.key_types = host_key.algorithms
         options.ciphers = _CIPHERS
         options.digests = _DIGESTS
-        options.kex = tuple(name for name in options.kex if not any(weak in name for weak in _WEAK_KEX))
+        options.kex = tuple(name for name in options.kex if any(known in name for known in _KEX))
         done = threading.Event()
         self.start_client(event=done)
         self._await(done, deadline)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 import paramiko
-from paramiko.common import cMSG_CHANNEL_DATA, cMSG_CHANNEL_REQUEST
+from paramiko.common import cMSG_CHANNEL_DATA, cMSG_CHANNEL_REQUEST, cMSG_EXT_INFO
 
 from lisa_ci.model import Become
 from lisa_ci.ssh import KeyPair, Login, make_key
@@ -44,6 +44,7 @@ class Faults:
     stops_after_banner: bool = False  # a banner, then nothing
     drips_after_banner: bool = False  # a banner, then SSH "ignore" messages for ever
     first_packet_length: int | None = None  # a banner, then a packet that claims this length
+    endless_extensions: bool = False  # at the login: an extension list that claims 4 billion entries
     refused_logins: int = 0
     refuses_exec: bool = False
     overruns_window: bool = False  # sends stdout without caring for the window
@@ -212,6 +213,12 @@ class SshServer:
         with contextlib.suppress(paramiko.SSHException, EOFError):
             transport.start_server(server=_Interface(self))
 
+    def send_endless_extensions(self) -> None:
+        message = paramiko.Message()
+        message.add_byte(cMSG_EXT_INFO)
+        message.add_int(0xFFFFFFFF)
+        self._transports[-1]._send_message(message)
+
     # ---- commands --------------------------------------------------------------------------------------------------
 
     def execute(self, channel: paramiko.Channel, line: str) -> None:
@@ -267,6 +274,8 @@ class _Interface(paramiko.ServerInterface):
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        if self._server.faults.endless_extensions:
+            self._server.send_endless_extensions()
         if self._server.faults.refused_logins:
             self._server.faults.refused_logins -= 1
             return paramiko.AUTH_FAILED

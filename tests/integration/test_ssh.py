@@ -162,6 +162,26 @@ def test_files_of_many_megabytes_pass(machine: SshMachine, tmp_path: Path) -> No
     assert (tmp_path / "back").read_bytes() == (tmp_path / "big").read_bytes()
 
 
+def test_keys_are_renewed_in_the_middle_of_a_transfer(tmp_path: Path) -> None:
+    with (
+        sshd(tmp_path, options=("RekeyLimit 1M",)) as login,
+        contextlib.closing(connect(login, timeout=SOON)) as machine,
+    ):
+        (tmp_path / "big").write_bytes(os.urandom(1 << 20) * 20)
+        machine.put(tmp_path / "big", PurePosixPath(f"{tmp_path}/there/big"))
+        machine.get(PurePosixPath(f"{tmp_path}/there/big"), tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == (tmp_path / "big").read_bytes()
+
+
+def test_keys_are_renewed_from_our_side_too(login: Login, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lisa_ci.ssh.link.Packets.REKEY_BYTES", 1 << 20)
+    with contextlib.closing(connect(login, timeout=SOON)) as machine:
+        (tmp_path / "big").write_bytes(os.urandom(1 << 20) * 20)
+        machine.put(tmp_path / "big", PurePosixPath(f"{tmp_path}/there/big"))
+        machine.get(PurePosixPath(f"{tmp_path}/there/big"), tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == (tmp_path / "big").read_bytes()
+
+
 # ---- the platform --------------------------------------------------------------------------------------------------
 
 
