@@ -16,7 +16,7 @@ from lisa_ci.github.commands import command as workflow_command
 from lisa_ci.github.outputs import is_github
 from lisa_ci.pipeline import load_pipeline
 from lisa_ci.pipeline.workflows import check_workflows
-from lisa_ci.planning import advice
+from lisa_ci.planning import advice, counted
 
 T = TypeVar("T")
 
@@ -39,13 +39,19 @@ def command(console: Console, file: Path) -> None:
     for sentence in advice(pipeline) if pipeline else ():
         _warn(console, f"{file}: {sentence}")
     if problems:
-        error = PipelineError(f"{file}: {len(problems)} mistakes", problems=tuple(problems))
+        error = PipelineError(f"{file}: {counted(len(problems), 'mistake')}", problems=tuple(problems))
         if is_github():
             annotate(error)
         raise error
     if pipeline:
         cases = sum(len(selection.suite.cases or ()) for selection in pipeline.suites)
-        counts = f"{len(pipeline.profiles)} profiles, {len(pipeline.suites)} suites, {cases} cases stated"
+        counts = ", ".join(
+            [
+                counted(len(pipeline.profiles), "profile"),
+                counted(len(pipeline.suites), "suite"),
+                counted(cases, "stated case"),
+            ]
+        )
         console.say(f"{file}: {counts}; no mistakes")
 
 

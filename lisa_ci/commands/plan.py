@@ -18,7 +18,7 @@ from lisa_ci.github.outputs import is_github, set_output
 from lisa_ci.model import Plan
 from lisa_ci.pipeline import load_pipeline
 from lisa_ci.pipeline.subject import find_subject
-from lisa_ci.planning import explain, make_plan, refuse_empty
+from lisa_ci.planning import counted, explain, make_plan, refuse_empty
 
 
 @click.command
@@ -71,7 +71,7 @@ def _deliver(console: Console, plan: Plan, out: Path | None, *, with_matrix: boo
     digest = hashlib.sha256(data).hexdigest()
     if out is not None:
         files.write_atomically(out, data)
-        console.say(f"{out}: {len(plan.legs)} legs, digest {digest}")
+        console.say(f"{out}: {counted(len(plan.legs), 'leg')}, digest {digest}")
     elif not with_matrix and not is_quiet:
         click.echo(data, nl=False)
     if with_matrix:

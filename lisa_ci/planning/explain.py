@@ -26,11 +26,11 @@ def explain(plan: Plan) -> str:
     pairs = sum(len(suites) for suites in legs.values())
     outside = sum(entry.case is None for entry in plan.left_out)
     cases = len(plan.left_out) - outside
-    lines.append(
-        f"{_count(len(plan.legs), 'leg')}: {_count(pairs, 'pair')} in, {outside} out, {_count(cases, 'case')} left out"
-    )
+    legs_and_pairs = f"{counted(len(plan.legs), 'leg')}: {counted(pairs, 'pair')} in, {outside} out"
+    lines.append(f"{legs_and_pairs}, {counted(cases, 'case')} left out")
     return "\n".join(lines) + "\n"
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """``1 leg``, ``2 legs``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

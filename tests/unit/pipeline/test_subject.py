@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from lisa_ci.errors import PipelineError
+from lisa_ci.model import Endpoint, ImageFormat, ImageSource, Kernel, Pipeline, Profile
+from lisa_ci.pipeline.subject import find_subject
+from tests.doubles.pipelines import pipeline
+
+
+def ignore(_event: object) -> None:
+    return
+
+
+@pytest.fixture
+def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """A pipeline in repo/, seen from the folder above it, with an image of one MiB."""
+    monkeypatch.setenv("LISA_CI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo/disk.raw").write_bytes(b"\1" * (1 << 20))
+    source = ImageSource(path="*.raw")
+    return pipeline([Profile(name="bios")], [], folder="repo", image=source)
+
+
+def test_the_image_is_found_from_the_folder_of_the_pipeline(given: Pipeline) -> None:
+    image = find_subject(given, ignore).image
+    assert image is not None
+    assert (image.path, image.format) == ("repo/disk.raw", ImageFormat.RAW)
+    assert image.disk_digest == hashlib.sha256(b"\1" * (1 << 20)).hexdigest()
+
+
+def test_an_image_on_the_command_line_takes_the_place_of_the_one_in_the_file(given: Pipeline) -> None:
+    Path("built [1].raw").write_bytes(b"\2" * (1 << 20))
+    url = ImageSource(url="https://images.example.org/x", sha256="a" * 64)
+    for source in (given.image, url, None):
+        image = find_subject(dataclasses.replace(given, image=source), ignore, image=Path("built [1].raw")).image
+        assert image is not None
+        assert (image.path, image.url, image.sha256) == ("built [1].raw", None, None)
+        assert image.disk_digest == hashlib.sha256(b"\2" * (1 << 20)).hexdigest()
+
+
+def test_machines_that_already_run_have_no_subject(given: Pipeline) -> None:
+    running = Profile(name="r", platform="ssh", endpoint=Endpoint(host="h", host_key="k"))
+    found = find_subject(dataclasses.replace(given, profiles=(running,), kernel=Kernel(image="gone")), ignore)
+    assert (found.image, found.kernel, found.digest) == (None, None, "")
+
+
+def kernel_digest(given: Pipeline, **values: str) -> str:
+    kernel = Kernel(**{"image": "bzImage", "modules": "modules", "initrd": "initrd", **values})
+    found = find_subject(dataclasses.replace(given, kernel=kernel), ignore).kernel
+    assert found is not None
+    assert found.image == "repo/bzImage"
+    assert found.modules == "repo/modules"
+    return found.digest
+
+
+def test_the_digest_of_a_foreign_kernel_covers_all_its_parts(given: Pipeline) -> None:
+    for name in ("bzImage", "initrd", "vmlinux"):
+        (Path("repo") / name).write_text(name)
+    module = Path("repo/modules/lib/modules/6.1/a.ko")
+    module.parent.mkdir(parents=True)
+    module.write_text("module")
+    digests = [
+        kernel_digest(given),
+        kernel_digest(given, command_line="quiet"),
+        kernel_digest(given, command_line="quiet splash"),
+        kernel_digest(given, vmlinux="vmlinux"),
+    ]
+    for path in (Path("repo/bzImage"), Path("repo/initrd"), module):
+        path.write_text("changed")
+        digests.append(kernel_digest(given))
+    assert len(set(digests)) == len(digests)
+    assert kernel_digest(given) == digests[-1]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"image": "gone"}, "kernel.image: there is no file repo/gone"),
+        ({"image": "folder"}, "kernel.image: there is no file repo/folder"),
+        ({"image": "disk.raw", "modules": "disk.raw"}, "kernel.modules: there is no folder repo/disk.raw"),
+        ({"image": "disk.raw", "initrd": "gone"}, "kernel.initrd: there is no file repo/gone"),
+    ],
+)
+def test_a_part_of_the_kernel_that_is_not_there_is_told(given: Pipeline, values: dict[str, str], message: str) -> None:
+    Path("repo/folder").mkdir()
+    with pytest.raises(PipelineError) as caught:
+        find_subject(dataclasses.replace(given, kernel=Kernel(**values)), ignore)
+    assert caught.value.message == message
