@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -62,39 +64,55 @@ def _planned(plan: Plan, suite: str) -> PlannedSuite | None:
     return next((planned for planned in plan.suites if planned.name == suite), None)
 
 
+class _Stand(Enum):
+    """Where a case stands on this leg. ELSEWHERE: another shard has it."""
+
+    MISSING = 1
+    SEEN = 2
+    ELSEWHERE = 3
+    LEFT_OUT = 4
+
+
+def _stand(task: Task, case: str) -> _Stand:
+    if not task.shard.contains(case):
+        return _Stand.ELSEWHERE
+    return _Stand.LEFT_OUT if is_left_out(task, case) else _Stand.MISSING
+
+
 @dataclass(slots=True, kw_only=True)
 class _Open:
-    """A task and the cases of it that have no result yet. ``ids`` None: the leg wrote no inventory of the suite."""
+    """A task and where each case of its suite stands. ``cases`` None: the leg wrote no inventory of the suite.
+
+    One dictionary for everything, because a suite may have a million cases.
+    """
 
     task: Task
-    ids: frozenset[str] | None
     planned: frozenset[str] | None
-    missing: dict[str, None] = field(default_factory=dict)
+    cases: dict[str, _Stand] | None
 
     @classmethod
     def of(cls, task: Task, run: LegRun, planned: PlannedSuite | None) -> _Open:
-        found = None if run.inventory is None else run.inventory.get(task.suite)
-        ids = () if found is None else found
+        ids = None if run.inventory is None else run.inventory.get(task.suite)
         return cls(
             task=task,
-            ids=None if found is None else frozenset(found),
             planned=None if planned is None or planned.cases is None else frozenset(planned.cases),
-            missing={case: None for case in ids if task.shard.contains(case) and not is_left_out(task, case)},
+            cases=None if ids is None else {case: _stand(task, case) for case in ids},
         )
 
     def close(self, run: LegRun, reasons: Reasons) -> None:
         """After the last result: what the suite still owes."""
         suite = self.task.suite
-        if self.ids is None:
+        if self.cases is None:
             told = f"the leg does not say which cases suite {suite} has on its machine"
             reasons.add(reason(Kind.MISSING_INVENTORY, told, leg=run.leg))
             return
         if self.planned is not None:
-            reasons.add(*self._other_than_planned(run, self.planned, self.ids))
-        for case in self.missing:
-            reasons.add(reason(Kind.MISSING_RESULT, "the case has no result", leg=run.leg, case=f"{suite}#{case}"))
+            reasons.add(*self._other_than_planned(run, self.planned, self.cases.keys()))
+        for case, stand in self.cases.items():
+            if stand is _Stand.MISSING:
+                reasons.add(reason(Kind.MISSING_RESULT, "the case has no result", leg=run.leg, case=f"{suite}#{case}"))
 
-    def _other_than_planned(self, run: LegRun, planned: frozenset[str], ids: frozenset[str]) -> list[Reason]:
+    def _other_than_planned(self, run: LegRun, planned: frozenset[str], ids: AbstractSet[str]) -> list[Reason]:
         lost = sorted(case for case in planned - ids if not is_left_out(self.task, case))
         added = sorted(ids - planned)
         suite = self.task.suite
@@ -130,18 +148,17 @@ def _misplaced(task: _Open | None, result: Result) -> tuple[Kind | None, str]:
     """Why this result does not belong here; (None, "") when it does. Strikes the case off the missing ones."""
     if task is None:
         return Kind.UNKNOWN_CASE, "the suite is not planned on this leg"
-    case = result.case
-    if not task.task.shard.contains(case):
-        shard = task.task.shard
-        return Kind.WRONG_LEG, f"the case belongs to another shard than {shard.index} of {shard.count}"
-    if task.ids is None:
-        return None, ""
-    if case not in task.ids:
-        return Kind.UNKNOWN_CASE, "there is a result for a case that the machine's inventory does not have"
-    if is_left_out(task.task, case):
-        said = "the case was to be left out, and has a result"
-        return (None, "") if result.outcome is Outcome.SKIPPED else (Kind.UNKNOWN_CASE, said)
-    if case not in task.missing:
-        return Kind.REPEATED_RESULT, "the case has more than one result"
-    del task.missing[case]
+    stand = _stand(task.task, result.case) if task.cases is None else task.cases.get(result.case)
+    match stand:
+        case None:
+            return Kind.UNKNOWN_CASE, "there is a result for a case that the machine's inventory does not have"
+        case _Stand.ELSEWHERE:
+            shard = task.task.shard
+            return Kind.WRONG_LEG, f"the case belongs to another shard than {shard.index} of {shard.count}"
+        case _Stand.LEFT_OUT if result.outcome is not Outcome.SKIPPED:
+            return Kind.UNKNOWN_CASE, "the case was to be left out, and has a result"
+        case _Stand.SEEN:
+            return Kind.REPEATED_RESULT, "the case has more than one result"
+        case _Stand.MISSING if task.cases is not None:
+            task.cases[result.case] = _Stand.SEEN
     return None, ""
