@@ -155,8 +155,6 @@ def _kernel(kernel: Kernel | None) -> Iterator[str]:
 
 def _root(machine: MachineFiles) -> Iterator[str]:
     base = _file_node("base", machine.base, QEMU_FORMAT[machine.base_format], read_only=True)
-    if machine.base_format is ImageFormat.VHD:
-        base["force-size-calc"] = "current_size"  # the footer's exact size, not the one rounded to its geometry
     if machine.base_format in {ImageFormat.QCOW2, ImageFormat.VMDK}:
         base["backing"] = None
     root = {**_file_node("root", machine.root, "qcow2"), "backing": base}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import socket
 import time
@@ -18,6 +19,7 @@ from lisa_ci.platforms.qemu.scratch import Scratch
 
 _SCRIPT: Final = Path(__file__).with_name("guard.sh")
 STDERR: Final = "qemu.err"
+_BLOCKDEV: Final = re.compile(r"-blockdev \{.*\}")  # QEMU repeats the whole option before it says what is wrong
 _POLL_SECONDS: Final = 0.01
 
 
@@ -73,7 +75,7 @@ class Guard:
         """The last line that QEMU wrote to stderr; '' for none."""
         with suppress(OSError):
             lines = (self.scratch.folder / STDERR).read_bytes()[-4096:].decode(errors="replace").strip().splitlines()
-            return lines[-1][:400] if lines else ""
+            return _BLOCKDEV.sub("-blockdev ...", lines[-1])[-400:] if lines else ""
         return ""
 
     def _tell(self, words: str) -> None:

@@ -140,8 +140,6 @@ def test_the_container_is_named_and_may_name_no_other_file(kind: ImageFormat) ->
     assert base["driver"] == {"vhd": "vpc"}.get(kind.value, kind.value)
     if kind in {ImageFormat.QCOW2, ImageFormat.VMDK}:
         assert base["backing"] is None
-    if kind is ImageFormat.VHD:
-        assert base["force-size-calc"] == "current_size"
 
 
 def test_commas_in_paths_are_doubled_where_qemu_splits_at_them() -> None:

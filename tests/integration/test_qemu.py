@@ -1,0 +1,353 @@
+"""The QEMU platform with the real QEMU, the real firmware and a real Debian; emulated where the host has no KVM."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lisa_ci import files, image
+from lisa_ci.errors import MachineLostError, ProvisioningError
+from lisa_ci.events import Event
+from lisa_ci.model import (
+    Access,
+    Bus,
+    Disk,
+    Firmware,
+    ImageFormat,
+    ImageSource,
+    Kernel,
+    Lease,
+    Nic,
+    Profile,
+    Subject,
+    Timeouts,
+    WayIn,
+)
+from lisa_ci.platforms.qemu import QemuPlatform, scratch
+from lisa_ci.platforms.qemu.acceleration import Accelerator, try_guest
+from lisa_ci.platforms.qemu.guard import Guard
+from lisa_ci.platforms.qemu.payload import PASSED
+from lisa_ci.protocols import Machine
+from tests.doubles.boot_sector import make_disk
+
+SOON = timedelta(seconds=60)
+BOOT = Timeouts(boot=timedelta(minutes=5))
+SHORT = Timeouts(boot=timedelta(seconds=3))
+OWNER = Path(__file__).parent.parent / "doubles" / "qemu_owner.py"
+GONE_SECONDS = 5.0
+
+
+def lease_in(folder: Path, *, keep: bool = False) -> Lease:
+    return Lease(
+        owner="test",
+        leg="leg",
+        attempt=1,
+        delete_after=datetime.now(UTC) + timedelta(minutes=30),
+        evidence=folder / "evidence",
+        scratch=folder / "scratch",
+        keep=keep,
+    )
+
+
+def subject_of(path: Path) -> Subject:
+    return Subject(image=image.resolve(ImageSource(path=str(path)), Path("/")))
+
+
+def processes(text: Path | str) -> list[int]:
+    """Processes whose command line has ``text`` in it, ours excepted."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(text).encode() in words:
+                found.append(int(entry.name))
+    return found
+
+
+def listeners(port: int) -> set[str]:
+    """Addresses, as the kernel writes them, on which something listens at ``port``."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            local, state = line.split()[1], line.split()[3]
+            address, _, hexadecimal = local.partition(":")
+            if state == "0A" and int(hexadecimal, 16) == port:
+                found.add(address)
+    return found
+
+
+def wait_until(done: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return done()
+
+
+def told(machine: Machine, line: str) -> str:
+    return machine.run("sh", "-c", line, timeout=SOON).output.decode().strip()
+
+
+def port_of(machine: Machine) -> int:
+    words = machine.login_command().split()
+    return int(words[words.index("-p") + 1])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+def left_of(folder: Path) -> list[object]:
+    """Everything that a machine with its scratch folder below ``folder`` may leave."""
+    scratch_folder = folder / "scratch"
+    links = [link for link in scratch.index_folder().glob("*") if link.is_symlink()]
+    below = list(scratch_folder.iterdir()) if scratch_folder.exists() else []
+    return [*processes(scratch_folder), *below, *[link for link in links if folder in link.readlink().parents]]
+
+
+# ---- a real system -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Running:
+    machine: Machine
+    folder: Path
+    events: list[Event] = field(default_factory=list)
+
+    def console(self) -> bytes:
+        return b"".join(self.machine.console())
+
+
+@contextmanager
+def running(demo_image: Path, folder: Path, profile: Profile, way_in: WayIn) -> Iterator[Running]:
+    events: list[Event] = []
+    before = files.sha256_file(demo_image)
+    with QemuPlatform().provision(
+        profile, subject_of(demo_image), Access(way_in=way_in), lease_in(folder), timeouts=BOOT, emit=events.append
+    ) as machines:
+        [machine] = machines.members
+        assert machines.end_command() == ""
+        yield Running(machine, folder, events)
+        port = port_of(machine)
+    assert files.sha256_file(demo_image) == before, "the image was written to"
+    assert left_of(folder) == []
+    assert listeners(port) == set()
+    assert list(machine.console()), "the console still answers after the machine is gone"
+
+
+class TestBiosByCredentialsOrCloudInit:
+    PROFILE = Profile(
+        name="bios", disks=(Disk(size_mib=64), Disk(size_mib=80, bus=Bus.SCSI), Disk(bus=Bus.NVME)), nics=(Nic(),)
+    )
+
+    @pytest.fixture(scope="class")
+    def bios(self, demo_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+        with running(demo_image, tmp_path_factory.mktemp("bios"), self.PROFILE, WayIn.AUTO) as machine:
+            yield machine
+
+    def test_it_lets_us_in_as_root(self, bios: Running) -> None:
+        assert told(bios.machine, "id -u") == "0"
+        assert told(bios.machine, "test -d /sys/firmware/efi || echo bios") == "bios"
+
+    def test_it_has_the_disks_of_the_profile(self, bios: Running) -> None:
+        lines = told(bios.machine, "lsblk --nodeps --noheadings --bytes -o SERIAL,SIZE,TRAN").splitlines()
+        disks = {words[0]: words[1:] for line in lines if (words := line.split()) and words[0].startswith("lisa-ci-")}
+        assert disks["lisa-ci-0"][0] == str(64 << 20)
+        assert disks["lisa-ci-1"][0] == str(80 << 20)
+        assert disks["lisa-ci-2"] == [str(1024 << 20), "nvme"]
+
+    def test_the_root_disk_is_the_first_virtio_disk(self, bios: Running) -> None:
+        assert told(bios.machine, "findmnt -n -o SOURCE /").startswith("/dev/vda")
+
+    def test_its_port_is_on_loopback_only(self, bios: Running) -> None:
+        assert listeners(port_of(bios.machine)) == {"0100007F"}
+
+    def test_it_reaches_neither_the_host_nor_the_world(self, bios: Running) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            for address, port in (("10.0.2.2", server.getsockname()[1]), ("10.0.2.3", 53), ("1.1.1.1", 443)):
+                line = f"timeout 5 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed"
+                assert told(bios.machine, line) == "closed"
+
+    def test_its_console_is_evidence(self, bios: Running) -> None:
+        assert b"Linux version" in bios.console()
+        assert b"SeaBIOS" in bios.console()
+        assert (bios.folder / "evidence" / "console.log").is_file()
+
+    def test_its_panic_device_is_there(self, bios: Running) -> None:
+        assert "1b36:0011" in told(bios.machine, "cat /sys/bus/pci/devices/*/uevent | sed -n 's/PCI_ID=//p'").lower()
+
+    def test_only_its_owner_may_read_the_keys(self, bios: Running) -> None:
+        [place] = (bios.folder / "scratch").iterdir()
+        assert place.stat().st_mode & 0o077 == 0
+
+    def test_it_comes_back_from_a_reboot(self, bios: Running) -> None:
+        before = told(bios.machine, "cat /proc/sys/kernel/random/boot_id")
+        bios.machine.reboot(timeout=BOOT.boot)
+        assert told(bios.machine, "cat /proc/sys/kernel/random/boot_id") != before
+        assert bios.console().count(b"Linux version") == 2
+
+
+def test_uefi_boots_and_an_offline_edit_lets_us_in(demo_image: Path, tmp_path: Path) -> None:
+    profile = Profile(name="uefi", firmware=Firmware.UEFI)
+    with running(demo_image, tmp_path, profile, WayIn.OFFLINE) as uefi:
+        assert told(uefi.machine, "test -d /sys/firmware/efi && id -u") == "0"
+        modes = told(
+            uefi.machine, "stat -c '%a %U %G' /root/.ssh /root/.ssh/authorized_keys /etc/ssh/ssh_host_ed25519_key"
+        )
+        assert modes.splitlines() == ["700 root root", "600 root root", "600 root root"]
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------------------------
+
+
+def provision(path: Path, folder: Path, *, kernel: Kernel | None = None, timeouts: Timeouts = SHORT) -> None:
+    subject = Subject(image=subject_of(path).image, kernel=kernel)
+    with QemuPlatform().provision(
+        Profile(name="small", memory_mib=128),
+        subject,
+        Access(),
+        lease_in(folder),
+        timeouts=timeouts,
+        emit=lambda _: None,
+    ):
+        raise AssertionError("nobody can log in to that")
+
+
+@pytest.mark.parametrize("kind", ImageFormat)
+def test_each_container_boots_and_a_timeout_quotes_the_console(kind: ImageFormat, tmp_path: Path) -> None:
+    path = make_disk(tmp_path, f"hello from {kind}\r\n", kind)
+    before = path.read_bytes()
+    with pytest.raises(ProvisioningError, match=f"no login at .* within 3 s.*last on its console: .*hello from {kind}"):
+        provision(path, tmp_path)
+    assert path.read_bytes() == before
+    assert left_of(tmp_path) == []
+
+
+def test_an_image_that_boots_nothing_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "empty.raw"
+    path.write_bytes(bytes(1 << 20))
+    started = time.monotonic()
+    with pytest.raises(ProvisioningError, match="its firmware says 'No bootable device'"):
+        provision(path, tmp_path, timeouts=BOOT)
+    assert time.monotonic() - started < 60
+    assert left_of(tmp_path) == []
+
+
+def test_a_qemu_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").write_bytes(b"no kernel")
+    with pytest.raises(ProvisioningError, match=r"QEMU did not start: .*kernel"):
+        provision(make_disk(tmp_path), tmp_path, kernel=Kernel(image=str(tmp_path / "vmlinuz")))
+    assert left_of(tmp_path) == []
+
+
+def test_the_trial_guest_passes_where_emulation_runs_it() -> None:
+    assert try_guest("qemu-system-x86_64", Accelerator.TCG).exit == PASSED
+
+
+# ---- how it ends ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Owned:
+    """A machine that belongs to another program."""
+
+    owner: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+
+    def is_gone(self) -> bool:
+        links = [link for link in scratch.index_folder().glob("*") if link.readlink() == self.folder]
+        return not (processes(self.folder) or listeners(self.port) or self.folder.exists() or links)
+
+
+@pytest.fixture
+def owned(tmp_path: Path) -> Iterator[Owned]:
+    command = [sys.executable, str(OWNER), str(make_disk(tmp_path)), str(tmp_path)]
+    with (tmp_path / "owner.log").open("wb") as log:
+        owner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=OWNER.parents[2])
+    try:
+        assert owner.stdout is not None
+        line = owner.stdout.readline()
+        assert line, (tmp_path / "owner.log").read_text()
+        facts = json.loads(line)
+        machine = Owned(owner, facts["port"], Path(facts["folder"]))
+        assert processes(machine.folder)
+        assert listeners(machine.port)
+        yield machine
+    finally:
+        owner.kill()
+        owner.wait()
+        assert owner.stdout is not None
+        owner.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGABRT], ids=lambda number: number.name)
+def test_whatever_ends_its_owner_leaves_nothing_within_seconds(owned: Owned, number: signal.Signals) -> None:
+    owned.owner.send_signal(number)
+    owned.owner.wait(timeout=GONE_SECONDS)
+    assert wait_until(owned.is_gone, GONE_SECONDS), left_of(owned.folder.parents[1])
+
+
+def test_a_guard_that_is_killed_takes_qemu_along_and_a_sweep_the_rest(owned: Owned) -> None:
+    guard = json.loads((owned.folder / scratch.LEASE_FILE).read_bytes())["guard"]["pid"]
+    os.kill(guard, signal.SIGKILL)
+    assert wait_until(lambda: not listeners(owned.port), GONE_SECONDS)
+    owned.owner.send_signal(signal.SIGKILL)
+    owned.owner.wait()
+    QemuPlatform().sweep(now=datetime.now(UTC))
+    assert owned.is_gone()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Guard]:
+    """A guard whose 'QEMU' is a program that only waits."""
+    place = scratch.create(lease_in(tmp_path, keep=True))
+    guard = Guard(place)
+    try:
+        guard.start(["sh", "-c", "sleep 300; :", str(place.folder)])
+        assert wait_until(lambda: len(processes(place.folder)) == 2, GONE_SECONDS)
+        yield guard
+    finally:
+        guard.end()
+        guard.qmp_socket.close()
+
+
+def test_a_kept_machine_goes_on_until_its_time_is_over(kept: Guard) -> None:
+    kept.keep(timedelta(seconds=1))
+    folder = kept.scratch.folder
+    assert processes(folder)
+    assert wait_until(lambda: not folder.exists(), 1 + GONE_SECONDS)
+    assert not processes(folder)
+
+
+def test_a_kept_machine_is_ended_by_a_sweep_that_names_it(kept: Guard) -> None:
+    kept.keep(timedelta(minutes=10))
+    assert [leftover.is_removed for leftover in scratch.sweep(datetime.now(UTC))] == [False]
+    ended = scratch.end(kept.scratch.id)
+    assert ended is not None
+    assert ended.is_removed
+    assert not processes(kept.scratch.folder)
+
+
+def test_a_machine_that_dies_in_use_is_lost_with_the_reason(demo_image: Path, tmp_path: Path) -> None:
+    with running(demo_image, tmp_path, Profile(name="bios"), WayIn.CREDENTIALS) as bios:
+        bios.machine.run("sh", "-c", "echo o > /proc/sysrq-trigger", timeout=SOON)
+        with pytest.raises(MachineLostError, match="powered itself off"):
+            wait_until(lambda: bios.machine.run("true", timeout=SOON).exit != 0, 60)
