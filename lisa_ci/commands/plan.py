@@ -68,6 +68,11 @@ def command(
 def _deliver(console: Console, plan: Plan, out: Path | None, *, with_matrix: bool, is_quiet: bool) -> None:
     matrix = matrix_json(plan)
     data = files.encode(plan)
+    if len(data) > files.PLAN_LIMIT:
+        raise PipelineError(
+            f"the plan has {len(data) >> 20} MiB, and {files.PLAN_LIMIT >> 20} are read back",
+            hint="put 'requires' on suites instead of thousands of cases, or use fewer profiles",
+        )
     digest = hashlib.sha256(data).hexdigest()
     if out is not None:
         files.write_atomically(out, data)

@@ -159,6 +159,13 @@ def test_an_empty_plan_that_is_allowed_has_no_legs_and_says_why(github: Path) ->
     assert files.read_plan(Path("plan.json"))[0].notes == ("the plan is empty: no case is left: broken (and 2 more)",)
 
 
+def test_a_plan_that_nobody_could_read_back_is_not_written(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PLAN_LIMIT", 100)
+    result = call("plan", "--out", "plan.json")
+    assert isinstance(result.exception, PipelineError)
+    assert not Path("plan.json").exists()
+
+
 def test_plan_shows_mistakes_in_the_pull_request(github: Path) -> None:
     Path("lisa-ci.yml").write_text(LEAST_PIPELINE + "profile: []\n")
     result = call("plan", "--out", "plan.json")

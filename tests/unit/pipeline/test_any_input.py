@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import cast
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +17,7 @@ from lisa_ci import files
 from lisa_ci.errors import PipelineError
 from lisa_ci.model import Pipeline, Suite
 from lisa_ci.pipeline import load_suite, parse_pipeline
+from lisa_ci.pipeline.reference import schema_json
 from lisa_ci.pipeline.settings import PIPELINE
 from lisa_ci.pipeline.tables import Either, ListOf, Table
 from tests.doubles.pipelines import KNOWN, LEAST_PIPELINE, THREE_CASES, WHOLE_PIPELINE, WHOLE_SUITE, write_suite
@@ -116,6 +120,20 @@ def test_any_values_under_known_keys(value: dict[str, object], folder: Path) -> 
 def test_any_change_of_a_right_file(start: int, length: int, new: str, folder: Path) -> None:
     text = WHOLE_PIPELINE[:start] + new + WHOLE_PIPELINE[start + length :]
     check(text.encode(errors="replace"), folder)
+
+
+@QUICK
+@given(
+    old=st.sampled_from(sorted({word for word in re.findall(r"[\w.-]+", WHOLE_PIPELINE) if not word.isalpha()})),
+    new=st.sampled_from(["1", "2", "64", "300", "1m", "2h", "uefi", "nvme", "a-b", "'a'", "true", "qcow2", "x.y", "A"]),
+)
+def test_what_the_loader_takes_the_schema_takes(old: str, new: str, folder: Path) -> None:
+    text = WHOLE_PIPELINE.replace(old, new, 1)
+    try:
+        parse_pipeline(text.encode(), "lisa-ci.yml", folder, KNOWN)
+    except PipelineError:
+        return
+    jsonschema.validate(yaml.safe_load(text), json.loads(schema_json("pipeline")), jsonschema.Draft202012Validator)
 
 
 @QUICK
