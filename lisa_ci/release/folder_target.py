@@ -99,6 +99,9 @@ class FolderTarget:
             if is_changed:
                 self._finish(release, emit)
         except (OSError, LisaCiError) as error:
+            if staged.is_new:
+                with suppress(OSError, LisaCiError):  # where even this fails, a repeated apply goes on
+                    self._take_back(release, emit)
             raise _as_publishing(error, self.root) from error
         is_latest = self.latest() == release.version
         return Published(release=release, place=str(public), is_latest=is_latest, is_changed=is_changed)
@@ -168,7 +171,7 @@ class FolderTarget:
                 (self.root / LATEST).unlink()
             emit(Message(text=f"'{LATEST}' is back at {previous or 'nothing'}"))
         hidden = self._stage_of(release)
-        self._drop(hidden)
+        self._drop(hidden)  # else the rename would be refused
         hidden.parent.mkdir(parents=True, exist_ok=True)
         public.rename(hidden)
         files.sync_folder(self.root)
