@@ -55,7 +55,7 @@ def command(console: Console, purpose: str, install: bool, yes: bool) -> None:
     """
     missing = missing_tools(purpose)
     if install and missing:
-        _install(console, missing, is_asking=sys.stdin.isatty() and not yes)
+        _install(console, missing, is_asking=not yes and _is_person_there())
     findings = examine(purpose)
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
@@ -129,6 +129,10 @@ def _space(name: str, folder: Path, needed_mib: int) -> Finding:
     is_ok = free >= needed_mib and os.access(existing, os.W_OK)
     text = f"{free} MiB free in {folder}, up to {needed_mib} are used"
     return Finding(name=name, text=text if os.access(existing, os.W_OK) else f"{folder} cannot be written", is_ok=is_ok)
+
+
+def _is_person_there() -> bool:
+    return sys.stdin.isatty()
 
 
 def _install(console: Console, missing: Sequence[Tool], *, is_asking: bool) -> None:

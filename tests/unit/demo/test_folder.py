@@ -1,0 +1,85 @@
+"""The demo's folder is cleared by the demo, and by nobody's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lisa_ci.demo.folder import DemoFolder
+from lisa_ci.errors import LisaCiError, PipelineError
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "cache" / "debian.qcow2"
+    path.parent.mkdir()
+    path.write_bytes(b"disk")
+    return path
+
+
+def test_a_new_folder_holds_the_pipeline_and_the_image(tmp_path: Path, image: Path) -> None:
+    folder = DemoFolder(root=tmp_path / "deep" / "out")
+    folder.begin(image)
+    assert folder.image.read_bytes() == b"disk"
+    assert "bios-disk" in folder.pipeline.read_text()
+
+
+def test_a_second_run_clears_the_first_and_keeps_what_others_put_there(tmp_path: Path, image: Path) -> None:
+    folder = DemoFolder(root=tmp_path / "out")
+    folder.begin(image)
+    for made in (folder.results, folder.release, folder.published):
+        (made / "deep").mkdir(parents=True)
+    for made in (folder.plan, folder.key, folder.public_key):
+        made.write_text("old")
+    mine = folder.root / "notes.txt"
+    mine.write_text("mine")
+    folder.begin(image)
+    assert {path.name for path in folder.root.iterdir()} == {
+        ".lisa-ci-demo",
+        "lisa-ci.yml",
+        "debian.qcow2",
+        "notes.txt",
+    }
+    assert image.read_bytes() == b"disk"
+
+
+def test_a_folder_of_someone_else_is_refused_untouched(tmp_path: Path, image: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "plan.json").write_text("precious")
+    with pytest.raises(PipelineError, match="holds files that are not the demo's") as caught:
+        DemoFolder(root=tmp_path / "out").begin(image)
+    assert "--out" in caught.value.hint
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["plan.json"]
+
+
+def test_a_link_in_the_place_of_a_folder_is_removed_and_not_followed(tmp_path: Path, image: Path) -> None:
+    folder = DemoFolder(root=tmp_path / "out")
+    folder.begin(image)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").write_text("mine")
+    folder.results.symlink_to(elsewhere)
+    folder.begin(image)
+    assert (elsewhere / "file").read_text() == "mine"
+    assert not folder.results.exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_clear_error(tmp_path: Path, image: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(PipelineError, match="is not a folder"):
+        DemoFolder(root=tmp_path / "out").begin(image)
+
+
+def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path, image: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(LisaCiError):
+        DemoFolder(root=tmp_path / "file" / "out").begin(image)
+
+
+def test_the_private_key_can_be_forgotten_twice(tmp_path: Path) -> None:
+    folder = DemoFolder(root=tmp_path)
+    folder.key.write_text("secret")
+    folder.forget_key()
+    folder.forget_key()
+    assert not folder.key.exists()
