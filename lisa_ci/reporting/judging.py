@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from lisa_ci.errors import DataError
-from lisa_ci.model import Outcome, Plan, PlannedSuite, Reason, Result, Task
+from lisa_ci.model import Outcome, Plan, PlannedSuite, Reason, Result, Task, is_id
 from lisa_ci.reporting.chosen import LegRun
 from lisa_ci.reporting.reasons import Kind, Reasons, named, reason
 
@@ -73,10 +73,28 @@ class _Stand(Enum):
     LEFT_OUT = 4
 
 
-def _stand(task: Task, case: str) -> _Stand:
-    if not task.shard.contains(case):
-        return _Stand.ELSEWHERE
-    return _Stand.LEFT_OUT if is_left_out(task, case) else _Stand.MISSING
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Selection:
+    """Which cases a task has to run. ``globs`` are the keys of ``left_out`` that are no ids."""
+
+    task: Task
+    globs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, task: Task) -> _Selection:
+        return cls(task=task, globs=tuple(key for key in task.left_out if not is_id(key)))
+
+    def stand(self, case: str) -> _Stand:
+        """Where a case stands before there are results."""
+        if not self.task.shard.contains(case):
+            return _Stand.ELSEWHERE
+        return _Stand.LEFT_OUT if self.is_left_out(case) else _Stand.MISSING
+
+    def is_left_out(self, case: str) -> bool:
+        """True for a case that was planned to be left out, by selection or because the profile cannot run it."""
+        if self.task.only and not any(fnmatchcase(case, glob) for glob in self.task.only):
+            return True
+        return case in self.task.left_out or any(fnmatchcase(case, glob) for glob in self.globs)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,22 +104,23 @@ class _Open:
     One dictionary for everything, because a suite may have a million cases.
     """
 
-    task: Task
+    selection: _Selection
     planned: frozenset[str] | None
     cases: dict[str, _Stand] | None
 
     @classmethod
     def of(cls, task: Task, run: LegRun, planned: PlannedSuite | None) -> _Open:
         ids = None if run.inventory is None else run.inventory.get(task.suite)
+        selection = _Selection.of(task)
         return cls(
-            task=task,
+            selection=selection,
             planned=None if planned is None or planned.cases is None else frozenset(planned.cases),
-            cases=None if ids is None else {case: _stand(task, case) for case in ids},
+            cases=None if ids is None else {case: selection.stand(case) for case in ids},
         )
 
     def close(self, run: LegRun, reasons: Reasons) -> None:
         """After the last result: what the suite still owes."""
-        suite = self.task.suite
+        suite = self.selection.task.suite
         if self.cases is None:
             told = f"the leg does not say which cases suite {suite} has on its machine"
             reasons.add(reason(Kind.MISSING_INVENTORY, told, leg=run.leg))
@@ -113,21 +132,14 @@ class _Open:
                 reasons.add(reason(Kind.MISSING_RESULT, "the case has no result", leg=run.leg, case=f"{suite}#{case}"))
 
     def _other_than_planned(self, run: LegRun, planned: frozenset[str], ids: AbstractSet[str]) -> list[Reason]:
-        lost = sorted(case for case in planned - ids if not is_left_out(self.task, case))
+        lost = sorted(case for case in planned - ids if not self.selection.is_left_out(case))
         added = sorted(ids - planned)
-        suite = self.task.suite
+        suite = self.selection.task.suite
         told = [
             *([f"suite {suite} lacks planned cases: {named(lost)}"] if lost else []),
             *([f"suite {suite} has cases that were not planned: {named(added)}"] if added else []),
         ]
         return [reason(Kind.DIFFERENT_INVENTORY, message, leg=run.leg) for message in told]
-
-
-def is_left_out(task: Task, case: str) -> bool:
-    """True for a case that this task was planned to leave out, by selection or because the profile cannot run it."""
-    if task.only and not any(fnmatchcase(case, pattern) for pattern in task.only):
-        return True
-    return any(fnmatchcase(case, pattern) for pattern in task.left_out)
 
 
 def _judge_result(run: LegRun, task: _Open | None, result: Result, reasons: Reasons) -> None:
@@ -148,12 +160,12 @@ def _misplaced(task: _Open | None, result: Result) -> tuple[Kind | None, str]:
     """Why this result does not belong here; (None, "") when it does. Strikes the case off the missing ones."""
     if task is None:
         return Kind.UNKNOWN_CASE, "the suite is not planned on this leg"
-    stand = _stand(task.task, result.case) if task.cases is None else task.cases.get(result.case)
+    stand = task.selection.stand(result.case) if task.cases is None else task.cases.get(result.case)
     match stand:
         case None:
             return Kind.UNKNOWN_CASE, "there is a result for a case that the machine's inventory does not have"
         case _Stand.ELSEWHERE:
-            shard = task.task.shard
+            shard = task.selection.task.shard
             return Kind.WRONG_LEG, f"the case belongs to another shard than {shard.index} of {shard.count}"
         case _Stand.LEFT_OUT if result.outcome is not Outcome.SKIPPED:
             return Kind.UNKNOWN_CASE, "the case was to be left out, and has a result"

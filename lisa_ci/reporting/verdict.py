@@ -46,13 +46,15 @@ def decide(
             counts[leg.id] = judge(plan, run, reasons, watch or _nobody)
     reasons.add(*_different_inventories(groups, chosen.runs))
     reasons.add(*_nothing_run(plan, groups, chosen.runs, counts))
-    total = sum((one.total for one in counts.values()), Counter[Outcome]())
-    is_proven = total[Outcome.PASSED] + total[Outcome.FAILED] > 0
+    total = _total(counts.values())
+    is_proven = _is_proven(total)
+    # A machine that already runs was not booted from the image: what it proves is not about the image.
+    booted = _total(counts[leg.id] for leg in plan.legs if leg.id in counts and leg.profile.endpoint is None)
     if not plan.legs and not plan.allow_empty:
         reasons.add(reason(Kind.EMPTY_PLAN, f"the plan has no legs: {_why_empty(plan)}"))
     elif plan.legs and not is_proven and not reasons:
         reasons.add(reason(Kind.NOTHING_RUN, f"no case ran on any leg; {total[Outcome.SKIPPED]} were skipped"))
-    blocks = tuple(_release_blocks(plan, is_proven=is_proven))
+    blocks = tuple(_release_blocks(plan, is_proven=is_proven, is_image_proven=_is_proven(booted)))
     return Verdict(
         name=plan.name,
         plan_digest=plan_digest,
@@ -68,6 +70,14 @@ def decide(
 
 def _nobody(_run: LegRun, _result: Result) -> None:
     return
+
+
+def _total(counts: Iterable[Counts]) -> Counter[Outcome]:
+    return sum((one.total for one in counts), Counter())
+
+
+def _is_proven(counts: Counter[Outcome]) -> bool:
+    return counts[Outcome.PASSED] + counts[Outcome.FAILED] > 0
 
 
 def _shown(counts: Counter[Outcome]) -> dict[str, int]:
@@ -130,7 +140,7 @@ def _nothing_run(
                 yield reason(Kind.NOTHING_RUN, f"required suite {name} proved nothing on profile {profile}: {what}")
 
 
-def _release_blocks(plan: Plan, *, is_proven: bool) -> Iterator[str]:
+def _release_blocks(plan: Plan, *, is_proven: bool, is_image_proven: bool) -> Iterator[str]:
     """Why a green verdict would still not do for a release."""
     if plan.subject.image is None:
         yield "not for release: no image was tested, only a machine that already runs"
@@ -138,6 +148,8 @@ def _release_blocks(plan: Plan, *, is_proven: bool) -> Iterator[str]:
         yield "not for release: the image was booted with a kernel that is not its own"
     if not is_proven:
         yield "not for release: no case was run"
+    elif plan.subject.image is not None and not is_image_proven:
+        yield "not for release: no case was run on a machine that was booted from the image"
 
 
 def _why_empty(plan: Plan) -> str:

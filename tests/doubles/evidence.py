@@ -53,7 +53,9 @@ def make_plan(
 
     ``suites``: name -> case ids, None for a suite whose machine tells them. ``left_out``: case id -> reason.
     """
-    chosen = {"boot": ("a", "b", "c")} if suites is None else suites
+    given = {"boot": ("a", "b", "c")} if suites is None else suites
+    chosen = {name: None if cases is None else tuple(cases) for name, cases in given.items()}
+    known = {name: None if cases is None else frozenset(cases) for name, cases in chosen.items()}
     counts = {name: (shards or {}).get(name, 1) for name in chosen}
     left = dict(left_out or {})
     legs = []
@@ -79,7 +81,7 @@ def make_plan(
                 name=name,
                 folder=f"bundled:{name}",
                 digest=hashlib.sha256(name.encode()).hexdigest(),
-                cases=None if cases is None else tuple(cases),
+                cases=cases,
                 required=name not in set(optional),
             )
             for name, cases in chosen.items()
@@ -88,7 +90,7 @@ def make_plan(
         left_out=tuple(
             LeftOut(profile=profile, suite=name, case=case, reason=why)
             for profile in profiles
-            for name, cases in chosen.items()
+            for name, cases in known.items()
             for case, why in left.items()
             if cases is None or case in cases
         ),

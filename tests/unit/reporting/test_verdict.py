@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lisa_ci import files
-from lisa_ci.model import Kernel, Outcome, Plan, Shard, Verdict
+from lisa_ci.model import Endpoint, Kernel, Outcome, Plan, Shard, Verdict
 from lisa_ci.reporting.reasons import PER_KIND, Kind
 from lisa_ci.reporting.verdict import decide
 from tests.doubles.evidence import make_plan, make_result, plan_digest, results_of, write_leg
@@ -131,6 +132,47 @@ def test_a_green_subject_that_is_not_just_an_image_is_not_releasable(plan: Plan,
     assert told.passed
     assert not told.releasable
     assert note in told.notes[0]
+
+
+def on_a_machine_that_runs(plan: Plan, leg_id: str) -> Plan:
+    legs = tuple(
+        replace(leg, profile=replace(leg.profile, platform="ssh", endpoint=Endpoint(host="host.example")))
+        if leg.id == leg_id
+        else leg
+        for leg in plan.legs
+    )
+    return replace(plan, legs=legs)
+
+
+def test_a_machine_that_already_runs_proves_nothing_about_the_image(tmp_path: Path) -> None:
+    plan = on_a_machine_that_runs(make_plan(), "small")
+    write_leg(tmp_path, plan, "small")
+    told = verdict(plan, tmp_path)
+    assert told.passed
+    assert not told.releasable
+    assert "booted from the image" in told.notes[0]
+
+
+def test_an_image_booted_beside_a_machine_that_already_runs_is_releasable(tmp_path: Path) -> None:
+    plan = on_a_machine_that_runs(make_plan(profiles=("small", "lab")), "lab")
+    write_leg(tmp_path, plan, "small")
+    write_leg(tmp_path, plan, "lab")
+    assert verdict(plan, tmp_path).releasable
+
+
+def test_globs_of_cases_to_leave_out_hold_for_cases_that_only_the_machine_knows(tmp_path: Path) -> None:
+    plan = make_plan(suites={"found": None}, left_out={"slow-*": "takes hours"})
+    write_leg(tmp_path, plan, "small", [make_result("found", "quick")], inventory={"found": ["quick", "slow-1"]})
+    assert verdict(plan, tmp_path).releasable
+
+
+def test_a_profile_that_leaves_out_thousands_of_cases_is_judged_at_once(tmp_path: Path) -> None:
+    cases = many(20_000)
+    plan = make_plan(suites={"big": cases}, left_out=dict.fromkeys(cases[1:], "needs nics >= 2"))
+    write_leg(tmp_path, plan, "small")
+    started = time.perf_counter()
+    assert verdict(plan, tmp_path).releasable
+    assert time.perf_counter() - started < 3
 
 
 # ---- not green -----------------------------------------------------------------------------------------------------
