@@ -48,8 +48,25 @@ def pages() -> Mapping[str, str]:
 _INTRODUCTION: Final = {
     "pipeline": """# The pipeline file, `lisa-ci.yml`
 
-`lisa-ci check` reads it and tells every mistake with file, line and column. `lisa-ci schema` prints the JSON Schema of
-it for editors. There is no interpolation: what is written is what is meant.
+```yaml
+name: my-distro
+image:
+  path: build/*.qcow2
+profiles:
+  - bios
+  - {name: uefi-nvme, from: uefi, disks: [{size_mib: 2048, bus: nvme}]}
+suites:
+  - boot
+  - suite: userland
+    shards: 2
+    skip:
+      locale-*: this image ships no locales
+  - ./tests/my-suite
+```
+
+`lisa-ci check` reads it and tells every mistake with file, line and column. `lisa-ci schema > lisa-ci.schema.json`
+prints its JSON Schema; editors use it by a first line `# yaml-language-server: $schema=lisa-ci.schema.json`. There is
+no interpolation: what is written is what is meant.
 
 Values are strict. Text that YAML takes for something else (`no`, `1.10`, `2024-01-01`) needs quotes, so that no
 spelling is lost. Whole numbers are plain decimal digits, flags are `true` or `false`, durations are `30s`, `5m`,
@@ -60,6 +77,23 @@ Anchors, aliases and merge keys (`<<`) work; the file is UTF-8, at most 512 KiB,
 
 A suite is a folder: `suite.yaml`, and beside it whatever its cases execute. `lisa-ci suite lint FOLDER` checks it;
 `lisa-ci schema suite` prints its JSON Schema. Values are as strict as in the [pipeline file](pipeline.md).
+
+```yaml
+schema: 1
+name: my-suite
+description: Checks of our own services.
+driver: shell
+requires:
+  memory_mib: 1024
+cases:
+  - id: web-server-answers
+    description: The web server answers on port 80 of the machine itself.
+    run: curl -fsS http://localhost/
+    timeout: 30s
+  - id: data-disk-can-be-formatted
+    run: [./format, /dev/disk/by-id/virtio-lisa-ci-0]
+    requires: {disk_virtio: 1}
+```
 
 The folder is copied into the machine as it is. A suite has either a `driver` and then `cases` or `listing`, or it has a
 `scenario` and `cases`.

@@ -132,6 +132,13 @@ def test_generated_pages_are_fresh(page: str) -> None:
     assert (ROOT / page).read_text() == pages()[page], "lisa-ci schema pipeline|suite|profiles --markdown"
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_the_example_at_the_top_of_the_page_is_right(name: str) -> None:
+    example = markdown(name).partition("```yaml\n")[2].partition("```")[0]
+    assert len(example.splitlines()) > 10
+    jsonschema.validate(yaml.safe_load(example), SCHEMAS[name], jsonschema.Draft202012Validator)
+
+
 def test_the_page_names_every_key_of_the_table() -> None:
     text = markdown("pipeline")
     for setting in settings_of(TABLES["pipeline"]):

@@ -229,7 +229,7 @@ def test_the_explanation_has_every_pair_and_every_case_left_out() -> None:
         "out  bios/t: selected for big only\n"
         "out  bios/u: needs disks >= 1, the profile gives 0\n"
         "in   big/s: big.1of2\n"
-        "in   big/t (only case-1*): big.1of2, big.2of2\n"
+        "in   big/t: big.1of2, big.2of2 (only case-1*)\n"
         "out  big/u: needs disks >= 1, the profile gives 0\n"
         "note suite u runs on no profile: needs disks >= 1, the profile gives 0\n"
         "3 legs: 3 pairs in, 3 out, 1 case left out\n"
