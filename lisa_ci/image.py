@@ -115,7 +115,7 @@ def one_file(pattern: str | None, folder: Path) -> Path:
     if "\0" in pattern:
         raise PipelineError("the path of the image contains a zero byte")
     path = folder / pattern
-    if path.exists() or not any(sign in pattern for sign in "*?["):
+    if not any(sign in pattern for sign in "*?[") or _is_there(path):
         return _regular(path)
     anchor, relative = (Path(path.anchor), str(path)[len(path.anchor) :]) if path.is_absolute() else (folder, pattern)
     try:
@@ -131,6 +131,13 @@ def one_file(pattern: str | None, folder: Path) -> Path:
             hint="make the pattern narrower" if matches else "build the image first, or correct the pattern",
         )
     return _regular(matches[0])
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long for any file
+        return False
 
 
 def _regular(path: Path) -> Path:
@@ -364,7 +371,7 @@ def _nbd_blocks(path: Path, container: ImageFormat, size: int) -> Iterator[bytes
 def _remembered_digest(path: Path, container: ImageFormat, emit: Emit) -> tuple[str, int]:
     """For planning and running, where a file that did not change need not be read again; never for signing."""
     memory = cache_folder() / "digests" / f"{_fingerprint(path, container)}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         found = json.loads(memory.read_bytes()[:4096])
         digest, size_bytes = found["disk_digest"], found["size_bytes"]
         if isinstance(digest, str) and len(digest) == 64 and isinstance(size_bytes, int):
