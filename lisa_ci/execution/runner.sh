@@ -60,7 +60,7 @@ end_tree() { # SIGNAL NUMBER: every process of case NUMBER
   leader=
   [ ! -e "$scratch/$2.leader" ] || read -r leader <"$scratch/$2.leader"
   [ -n "$leader" ] || return 0
-  [ -z "$session" ] || kill -s "$1" -- "-$leader" 2>/dev/null
+  [ -z "$lisa_ci_session" ] || kill -s "$1" -- "-$leader" 2>/dev/null
   end_relatives "$1" "$2"
 }
 
@@ -287,12 +287,12 @@ account() { # sets "cpu" (microseconds) and "peak" (bytes), or "-" where the mac
     used_before
     cpu=$((spent - earlier))
     read -r left <"$scratch/$number.leader"
-    [ -z "$session" ] || kill -s KILL -- "-$left" 2>/dev/null
+    [ -z "$lisa_ci_session" ] || kill -s KILL -- "-$left" 2>/dev/null
   fi
 }
 
 lisa_case() { # NUMBER KEY LIMIT(1/100 s) AHEAD SETUP COUNT NAME=VALUE... COMMAND...
-  number=$1 key=$2 limit=$3 ahead=$4 setup=$5 count=$6
+  number=$1 key=$2 limit=$3 ahead=$4 setup=$5 lisa_ci_count=$6
   shift 6
   [ "$number" -le "$made" ] || make_batch
   while [ $((number - 1 - acknowledged)) -ge "$ahead" ]; do listen; done
@@ -316,12 +316,12 @@ lisa_case() { # NUMBER KEY LIMIT(1/100 s) AHEAD SETUP COUNT NAME=VALUE... COMMAN
     exec 3<&- 4>&- 5<&- 6<&-
     export "LISA_CI_SUITE=${key%%"#"*}" "LISA_CI_CASE=${key#*"#"}" "LISA_CI_RUN=$token.$number."
     "$setup" || exit 126
-    while [ "$count" -gt 0 ]; do
+    while [ "$lisa_ci_count" -gt 0 ]; do
       export "$1"
       shift
-      count=$((count - 1))
+      lisa_ci_count=$((lisa_ci_count - 1))
     done
-    exec $session "$@"
+    exec $lisa_ci_session "$@"
   ) >"$scratch/$number.pipe" 2>&1 </dev/null
   status=$?
   clock
@@ -346,8 +346,8 @@ dd=$(command -v dd) # found once: a long PATH costs a dozen system calls each ti
 echo x | "$dd" bs=2 count=1 iflag=fullblock "of=$scratch/measure" 2>/dev/null || give_up 'dd knows no iflag=fullblock'
 exec 5<>"$scratch/events" 6<>"$scratch/jobs"
 
-session=$(command -v setsid)
-"$session" true 2>/dev/null || session=
+lisa_ci_session=$(command -v setsid)
+"$lisa_ci_session" true 2>/dev/null || lisa_ci_session=
 groups=
 for place in ${LISA_CI_GROUPS-/sys/fs/cgroup /sys/fs/cgroup/unified}; do
   [ -e "$place/cgroup.procs" ] && mkdir "$place/lisa-ci.$$" 2>/dev/null || continue
@@ -367,7 +367,7 @@ if { : >/dev/kmsg; } 2>/dev/null; then
 fi 2>/dev/null
 
 acknowledged=0 go=0 made=0 spent=0
-frame HELLO 0 "protocol=1 token=$token session=${session:+1} groups=${groups:+1} kmsg=${kmsg:+1}"
+frame HELLO 0 "protocol=1 token=$token session=${lisa_ci_session:+1} groups=${groups:+1} kmsg=${kmsg:+1}"
 (while kill -0 $$ 2>/dev/null && sleep 1; do echo T >&5; done) 3<&- 4>&- 6<&- &
 ticker=$!
 keep 3<&- 4>&- &

@@ -35,6 +35,11 @@ def _image(pipeline: Pipeline, emit: Emit, image: Path | None) -> Image | None:
     return None if pipeline.image is None else resolve(pipeline.image, Path(pipeline.folder), emit)
 
 
+def kernel_now(kernel: Kernel) -> Kernel:
+    """A planned kernel with the digest that its files have at this moment; PipelineError where one is missing."""
+    return _found_kernel(kernel, Path())
+
+
 def _found_kernel(kernel: Kernel, folder: Path) -> Kernel:
     """The kernel with paths from the working directory, and the digest over all its parts and its command line."""
     parts = {name: getattr(kernel, name) for name in ("image", "modules", "initrd", "vmlinux")}

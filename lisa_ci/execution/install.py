@@ -1,0 +1,119 @@
+"""What a leg brings into its machine: the runner and the folders of its suites, in a folder of root's own."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Final
+
+from lisa_ci.errors import PipelineError, ProvisioningError
+from lisa_ci.model import Suite
+from lisa_ci.protocols import Machine
+
+SIZE_LIMIT: Final = 64 << 20  # bytes of all suites of a leg together; more belongs on a disk or in a package
+_PLACES: Final = "/var/tmp /tmp /root /run"  # noqa: S108 - the folder made there is mktemp's, for root alone
+
+# Makes a folder of our own that can hold programs (/tmp and /run are often mounted noexec), fills it with the archive
+# on stdin, prints its name. A machine without tar says so by exit 3.
+_INSTALL: Final = r"""
+command -v tar >/dev/null || exit 3
+umask 022
+for place in $1; do
+  folder=$(mktemp -d "$place/lisa-ci-XXXXXX" 2>/dev/null) || continue
+  printf '#!/bin/sh\nexit 0\n' >"$folder/probe" && chmod 755 "$folder/probe" && "$folder/probe" 2>/dev/null && break
+  rm -rf "$folder"
+  folder=
+done
+[ -n "$folder" ] || { echo "no folder of $1 can hold programs" >&2; exit 4; }
+rm -f "$folder/probe"
+tar -x -f - -C "$folder" || { rm -rf "$folder"; exit 5; }
+echo "$folder"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """``folder`` is in the machine; a suite lies in ``folder``/suites/NAME."""
+
+    folder: str
+
+    @property
+    def runner(self) -> str:
+        return f"{self.folder}/runner.sh"
+
+    def suite(self, name: str) -> str:
+        return f"{self.folder}/suites/{name}"
+
+
+def install(machine: Machine, suites: Mapping[str, Suite], *, timeout: timedelta) -> Installed:
+    """Copy everything in one stream. ProvisioningError with what the machine lacks."""
+    archive = pack(suites)
+    completed = machine.run("sh", "-c", _INSTALL, "install", _PLACES, timeout=timeout, stdin=archive)
+    lines = completed.output.decode("utf-8", "replace").strip().splitlines()
+    if completed.exit == 3:
+        raise ProvisioningError("the machine has no tar, which unpacks the suites", hint="add tar to the image")
+    if completed.exit != 0 or not lines or not lines[-1].startswith("/"):
+        how = "not in time" if completed.is_timed_out else f"exit {completed.exit}"
+        raise ProvisioningError(f"the suites could not be copied into the machine ({how})", hint=" ".join(lines)[-300:])
+    return Installed(folder=lines[-1])
+
+
+def remove(machine: Machine, installed: Installed, *, timeout: timedelta) -> None:
+    """For machines that live on after the leg."""
+    machine.run("rm", "-rf", installed.folder, timeout=timeout)
+
+
+def pack(suites: Mapping[str, Suite]) -> bytes:
+    """A tar file: the runner, and suites/NAME for each suite. Owner root, times zero, executable bits as they are."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        _add(archive, "runner.sh", (resources("lisa_ci.execution") / "runner.sh").read_bytes(), executable=True)
+        archive.addfile(_entry("suites", tarfile.DIRTYPE, 0o755))
+        for name, suite in sorted(suites.items()):
+            _add_folder(archive, f"suites/{name}", Path(suite.folder))
+            if stream.tell() > SIZE_LIMIT:
+                raise PipelineError(
+                    f"the suites of this leg have more than {SIZE_LIMIT >> 20} MiB", hint="put large files on a disk"
+                )
+    return stream.getvalue()
+
+
+def _add_folder(archive: tarfile.TarFile, name: str, folder: Path) -> None:
+    archive.addfile(_entry(name, tarfile.DIRTYPE, 0o755))
+    try:
+        for path in sorted(folder.rglob("*")):
+            inside = f"{name}/{path.relative_to(folder).as_posix()}"
+            if "__pycache__" in path.parts:
+                continue
+            if path.is_symlink():
+                link = _entry(inside, tarfile.SYMTYPE, 0o777)
+                link.linkname = os.fspath(path.readlink())
+                archive.addfile(link)
+            elif path.is_dir():
+                archive.addfile(_entry(inside, tarfile.DIRTYPE, 0o755))
+            elif path.is_file():
+                if path.stat().st_size > SIZE_LIMIT:
+                    raise PipelineError(f"{path} is too large for a suite", hint="put large files on a disk")
+                _add(archive, inside, path.read_bytes(), executable=bool(path.stat().st_mode & stat.S_IXUSR))
+    except OSError as error:
+        raise PipelineError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes, *, executable: bool) -> None:
+    entry = _entry(name, tarfile.REGTYPE, 0o755 if executable else 0o644)
+    entry.size = len(data)
+    archive.addfile(entry, io.BytesIO(data))
+
+
+def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type = kind
+    entry.mode = mode
+    return entry

@@ -1,0 +1,382 @@
+"""One leg: a machine is provisioned, its cases run, everything it leaves is on disk, the machine is gone.
+
+Whatever happens on the way, each planned case has exactly one result at the end. Starting the machine again after a
+crash and going on behind the case that caused it belongs into ``_Leg._run_driver_cases``: the record knows which
+cases have their results, so the rest is one more call of ``run_cases`` on the new machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import getpass
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from lisa_ci import files
+from lisa_ci.errors import LisaCiError, MachineLostError, PipelineError, ProvisioningError
+from lisa_ci.events import Emit, Level, Message, StageEnded, StageStarted
+from lisa_ci.execution import collect
+from lisa_ci.execution.caselist import Planned
+from lisa_ci.execution.clock import Deadline
+from lisa_ci.execution.dialogue import SILENCE, run_cases
+from lisa_ci.execution.install import Installed, install, remove
+from lisa_ci.execution.inventory import Selection, all_known, discover, select
+from lisa_ci.execution.journal import locked, rewrite
+from lisa_ci.execution.record import Log, Record, errored, skipped
+from lisa_ci.files import LegFolder
+from lisa_ci.model import Case, Inventory, Lease, Leg, Outcome, Plan, Result, Run, Stage, Suite
+from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario
+
+_KEPT: Final = timedelta(hours=24)
+_SLACK: Final = timedelta(hours=1)
+_SHORT: Final = timedelta(seconds=60)
+_CONSOLE_TAIL: Final = 16 * 1024  # bytes that go into the result of the case that lost the machine
+_INTERRUPTED: Final = "the run was interrupted"
+
+
+def run_leg(
+    plan: Plan,
+    plan_digest: str,
+    leg: Leg,
+    *,
+    platform: Platform,
+    driver: Callable[[str], Driver],
+    scenario: Callable[[str], Scenario],
+    suites: Mapping[str, Suite],
+    out: Path,
+    attempt: int = 1,
+    resume: bool = False,
+    keep: bool = False,
+    pattern: str | None = None,
+    silence: timedelta = SILENCE,
+    emit: Emit,
+) -> Run:
+    """Run a leg into ``out``/LEG. ``suites`` are those of its tasks, by name.
+
+    ``resume`` keeps the judged results of an earlier run of the same plan; ``pattern`` (a glob over ``suite#case``)
+    runs a part only, and the gate does not take such a run. ``Run.error`` says why the image was not judged; other
+    errors than ProvisioningError are raised when everything is on disk.
+    """
+    with locked(out, leg.id):
+        work = _Leg(plan, plan_digest, leg, driver=driver, scenario=scenario, suites=suites, out=out, emit=emit)
+        work.settings = _Settings(keep=keep, pattern=pattern, silence=silence, attempt=attempt)
+        return work.run(platform, resume=resume)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    keep: bool = False
+    pattern: str | None = None
+    silence: timedelta = SILENCE
+    attempt: int = 1
+
+
+class _Leg:
+    settings = _Settings()
+
+    def __init__(
+        self,
+        plan: Plan,
+        plan_digest: str,
+        leg: Leg,
+        *,
+        driver: Callable[[str], Driver],
+        scenario: Callable[[str], Scenario],
+        suites: Mapping[str, Suite],
+        out: Path,
+        emit: Emit,
+    ) -> None:
+        self._plan = plan
+        self._leg = leg
+        self._driver = driver
+        self._scenario = scenario
+        self._suites = suites
+        self._out = out
+        self._folder = LegFolder(out / leg.id)
+        self._emit = emit
+        self._deadline = Deadline(plan.timeouts.leg)
+        self._stages: list[Stage] = []
+        self._selections: dict[str, Selection] = {}
+        self._run = Run(
+            leg=leg.id,
+            plan_digest=plan_digest,
+            subject_digest=plan.subject.digest,
+            attempt=1,
+            started=datetime.now(UTC),
+        )
+
+    def run(self, platform: Platform, *, resume: bool) -> Run:
+        self._run = dataclasses.replace(self._run, attempt=self.settings.attempt)
+        finished = self._begin(resume=resume)
+        log = Log(self._folder.log, self._emit)
+        self._emit = log.emit
+        failure: LisaCiError | None = None
+        reason = _INTERRUPTED
+        try:
+            with Record(
+                self._folder, self._leg.id, self._emit, reproduce=self._reproduce(), has=(r.key for r in finished)
+            ) as record:
+                try:
+                    self._select(all_known(self._leg, self._suites), record)
+                    self._in_machine(platform, record)
+                    reason = ""
+                except LisaCiError as error:
+                    failure = error
+                    reason = error.message
+                finally:
+                    record.give_up(self._open_cases(record), reason)
+        finally:
+            self._end(reason)
+            log.close()
+        if failure is not None and not isinstance(failure, ProvisioningError):
+            raise failure
+        return self._run
+
+    # ---- before and after ------------------------------------------------------------------------------------------
+
+    def _begin(self, *, resume: bool) -> list[Result]:
+        """An empty folder, or one with the judged results of an earlier run of the same plan."""
+        finished: list[Result] = []
+        earlier = files.read_leg(self._folder.root) if resume else None
+        if earlier is not None and earlier.run.plan_digest != self._run.plan_digest:
+            raise PipelineError(
+                f"{self._folder.root} holds a run of another plan", hint="leave --resume out, or give another --out"
+            )
+        if earlier is not None:
+            finished = [result for result in earlier.results() if result.outcome is not Outcome.ERRORED]
+        if finished:
+            rewrite(self._folder.journal, finished)
+        else:
+            self._empty()
+        self._folder.root.mkdir(parents=True, exist_ok=True)
+        self._write_run()
+        return finished
+
+    def _empty(self) -> None:
+        root = self._folder.root
+        if root.is_dir() and any(root.iterdir()) and not self._folder.run.exists():
+            raise PipelineError(f"{root} holds something else than a leg", hint="give another --out")
+        shutil.rmtree(root, ignore_errors=True)
+
+    def _end(self, reason: str) -> None:
+        partial = f"only the cases matching '{self.settings.pattern}' were run" if self.settings.pattern else ""
+        self._run = dataclasses.replace(
+            self._run,
+            ended=datetime.now(UTC),
+            is_complete=reason != _INTERRUPTED and not partial,
+            error=reason or partial,
+            stages=tuple(self._stages),
+        )
+        self._write_run()
+        if not self.settings.keep:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _write_run(self) -> None:
+        files.write_atomically(self._folder.run, files.encode(self._run))
+
+    def _reproduce(self) -> str:
+        return f"lisa-ci run {shlex.quote(self._leg.id)} --plan plan.json --out reproduce --case {{case}} --keep"
+
+    @property
+    def _scratch(self) -> Path:
+        return self._out / f".{self._leg.id}.scratch"
+
+    @contextlib.contextmanager
+    def _stage(self, name: str, expected: int | None = None) -> Iterator[None]:
+        started, began, error = datetime.now(UTC), time.monotonic(), ""
+        self._emit(StageStarted(place=self._leg.id, stage=name, expected=expected))
+        try:
+            yield
+        except LisaCiError as failure:
+            error = failure.message
+            raise
+        finally:
+            wall = timedelta(seconds=time.monotonic() - began)
+            self._stages.append(Stage(name=name, started=started, wall=wall))
+            self._emit(StageEnded(place=self._leg.id, stage=name, wall=wall, error=error))
+
+    def _say(self, text: str, level: Level = Level.INFO) -> None:
+        self._emit(Message(text=text, level=level, place=self._leg.id))
+
+    # ---- which cases -----------------------------------------------------------------------------------------------
+
+    def _select(self, cases: Mapping[str, tuple[Case, ...]], record: Record) -> None:
+        for task in self._leg.tasks:
+            if task.suite in cases:
+                self._selections[task.suite] = select(task, cases[task.suite], self.settings.pattern)
+                for case, reason in self._selections[task.suite].left_out:
+                    record.add(skipped(case, reason))
+        record.sync()
+
+    def _open_cases(self, record: Record) -> list[Case]:
+        return [case for selection in self._selections.values() for case in selection.run if not record.has(case.key)]
+
+    # ---- with a machine --------------------------------------------------------------------------------------------
+
+    def _in_machine(self, platform: Platform, record: Record) -> None:
+        lease = Lease(
+            owner=getpass.getuser(),
+            leg=self._leg.id,
+            attempt=self._run.attempt,
+            delete_after=datetime.now(UTC) + (_KEPT if self.settings.keep else self._plan.timeouts.leg + _SLACK),
+            evidence=self._folder.root,
+            scratch=self._scratch,
+            keep=self.settings.keep,
+        )
+        self._scratch.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            with self._stage("provision"):
+                machines = stack.enter_context(
+                    platform.provision(
+                        self._leg.profile,
+                        self._plan.subject,
+                        self._plan.access,
+                        lease,
+                        timeouts=self._plan.timeouts,
+                        emit=self._emit,
+                    )
+                )
+            try:
+                self._use(machines, record)
+            finally:
+                if self.settings.keep:
+                    self._tell_kept(machines)
+                with self._stage("destroy"):
+                    stack.close()
+
+    def _tell_kept(self, machines: Machines) -> None:
+        for machine in machines.members:
+            self._say(f"{machine.name} stays up; enter it: {machine.login_command()}")
+        end = machines.end_command()
+        if end:
+            self._say(f"end it: {end}")
+
+    def _use(self, machines: Machines, record: Record) -> None:
+        machine = machines.members[0]
+        installed = self._prepare(machine)
+        try:
+            with self._stage("inventory"):
+                self._take_inventory(machine, installed, record)
+            expected = len(self._open_cases(record))
+            with self._stage("cases", expected):
+                self._run_driver_cases(machine, installed, record)
+                self._run_scenarios(machines, record)
+        finally:
+            with self._stage("collect"):
+                self._collect(machine, installed)
+
+    def _prepare(self, machine: Machine) -> Installed:
+        with self._stage("prepare"):
+            limit = self._deadline.at_most(self._plan.timeouts.boot)
+            found = collect.facts(machine, timeout=self._deadline.at_most(_SHORT))
+            needed = {task.suite: self._suites[task.suite] for task in self._leg.tasks}
+            installed = install(machine, needed, timeout=limit)
+            self._run = dataclasses.replace(
+                self._run,
+                facts={"profile": self._leg.profile.name, "platform": self._leg.profile.platform, **found},
+                changes=(f"{installed.folder}: the runner and the suites {', '.join(sorted(needed))}",),
+            )
+            return installed
+
+    def _take_inventory(self, machine: Machine, installed: Installed, record: Record) -> None:
+        cases = {}
+        for task in self._leg.tasks:
+            limit = self._deadline.at_most(self._plan.timeouts.case)
+            cases[task.suite] = discover(
+                self._suites[task.suite], self._driver, machine, installed.suite(task.suite), limit
+            )
+        inventory = Inventory(
+            leg=self._leg.id, suites={name: tuple(case.id for case in found) for name, found in cases.items()}
+        )
+        files.write_atomically(self._folder.inventory, files.encode(inventory))
+        self._select(cases, record)
+
+    def _run_driver_cases(self, machine: Machine, installed: Installed, record: Record) -> None:
+        drivers = {name: suite.driver for name, suite in self._suites.items() if suite.driver is not None}
+        planned = [
+            self._planned(case, drivers[case.suite], installed)
+            for case in self._open_cases(record)
+            if case.suite in drivers
+        ]
+        run_cases(
+            machine,
+            installed,
+            planned,
+            environment(self._leg),
+            driver=self._driver,
+            drivers=drivers,
+            record=record,
+            deadline=self._deadline,
+            silence=self.settings.silence,
+            last_words=lambda: console_tail(machine),
+            emit=self._emit,
+        )
+
+    def _planned(self, case: Case, driver: str, installed: Installed) -> Planned:
+        suite = self._suites[case.suite]
+        return Planned(
+            case=case,
+            command=self._driver(driver).command(case),
+            timeout=case.timeout or suite.timeout or self._plan.timeouts.case,
+            folder=installed.suite(case.suite),
+            environment=suite.environment,
+        )
+
+    def _run_scenarios(self, machines: Machines, record: Record) -> None:
+        for name, selection in self._selections.items():
+            suite = self._suites[name]
+            cases = tuple(case for case in selection.run if not record.has(case.key))
+            if suite.scenario is None or not cases:
+                continue
+            self._deadline.check()
+            part = dataclasses.replace(suite, cases=cases)
+            keys = {case.key for case in cases}
+            for case in cases:
+                record.started(case)
+            results = self._scenario(suite.scenario).run(part, machines, timeouts=self._plan.timeouts, emit=self._emit)
+            for result in results:
+                if result.key not in keys:
+                    self._say(
+                        f"scenario {suite.scenario} told of {result.key}, which it was not asked for", Level.WARNING
+                    )
+                    continue
+                record.add(result)
+                record.sync()
+                self._deadline.check()
+            for case in cases:
+                record.add(errored(case, f"scenario {suite.scenario} gave no result for the case"))
+            record.sync()
+
+    def _collect(self, machine: Machine, installed: Installed) -> None:
+        """Harmless where the machine does not answer: the results are what counts."""
+        try:
+            collect.telemetry(machine, self._folder.telemetry, timeout=_SHORT)
+            if not self.settings.keep:
+                remove(machine, installed, timeout=_SHORT)
+        except ProvisioningError as error:
+            self._say(f"no telemetry: {error.message}", Level.WARNING)
+
+
+def environment(leg: Leg) -> dict[str, str]:
+    """What every case of a leg may know of its machine: ``LISA_CI_CORES=2`` and the like; truth is ``true``."""
+    facts = {f"LISA_CI_{name.upper()}": _text(value) for name, value in leg.profile.capabilities.items()}
+    return {**facts, "LISA_CI_PROFILE": leg.profile.name}
+
+
+def _text(value: int | str | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def console_tail(machine: Machine) -> str:
+    """The last 16 KiB that the machine's console printed; '' where there is none."""
+    tail = b""
+    with contextlib.suppress(MachineLostError):
+        for block in machine.console():
+            tail = (tail + block)[-_CONSOLE_TAIL:]
+    return tail.decode("utf-8", "replace")

@@ -1,0 +1,160 @@
+"""Machines without a machine: commands run on this host, through pipes; the shell of the runner can be chosen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+
+from lisa_ci.errors import MachineLostError, ProvisioningError
+from lisa_ci.events import Emit
+from lisa_ci.model import Access, Completed, Lease, Leftover, Profile, Subject, Timeouts
+from lisa_ci.protocols import Machine
+
+CAP = 1 << 20
+
+
+class LocalChannel:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._errors = bytearray()
+        self._reader = threading.Thread(target=self._read_errors, daemon=True)
+        self._reader.start()
+
+    def send(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+        except OSError as error:
+            raise MachineLostError("the machine reads no more") from error
+
+    def receive(self, limit: int, timeout: timedelta) -> bytes:
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        if not select.select([descriptor], [], [], timeout.total_seconds())[0]:
+            raise TimeoutError
+        return os.read(descriptor, limit)
+
+    def errors(self) -> bytes:
+        self._reader.join(1)
+        return bytes(self._errors)
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        with contextlib.suppress(OSError, ValueError):  # closed by the other thread
+            while data := self._process.stderr.read(4096):
+                self._errors += data[: max(0, 65536 - len(self._errors))]
+
+
+@dataclass
+class LocalMachine:
+    """``shell`` runs what is started as ``sh``; ``environment`` is added to ours."""
+
+    shell: Sequence[str] = ("sh",)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    console_text: bytes = b""
+    name: str = "local"
+    role: str = "main"
+
+    def _start(self, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        arguments = [*self.shell, *command[1:]] if command[0] == "sh" else list(command)
+        return subprocess.Popen(
+            arguments,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, **self.environment},
+        )
+
+    def run(self, *command: str, timeout: timedelta, stdin: bytes = b"") -> Completed:
+        process = self._start(command)
+        try:
+            out, errors = process.communicate(stdin, timeout.total_seconds())
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return Completed(exit=None, is_timed_out=True)
+        return Completed(exit=process.returncode, output=(out + errors)[:CAP])
+
+    @contextlib.contextmanager
+    def channel(self, *command: str) -> Iterator[LocalChannel]:
+        process = self._start(command)
+        try:
+            yield LocalChannel(process)
+        finally:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            process.stdout.close()  # the runner sees at its next sign of life that nobody listens
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            process.kill()
+            process.wait(5)
+            process.stderr.close()
+
+    def put(self, source: Path, target: PurePosixPath) -> None:
+        shutil.copy(source, target)
+
+    def get(self, source: PurePosixPath, target: Path) -> None:
+        shutil.copy(source, target)
+
+    def reboot(self, *, timeout: timedelta) -> None:
+        raise MachineLostError("this machine is the host")
+
+    def console(self, since: int = 0) -> Iterator[bytes]:
+        yield self.console_text[since:]
+
+    def login_command(self) -> str:
+        return "sh"
+
+
+@dataclass
+class LocalMachines:
+    members: Sequence[Machine]
+
+    def end_command(self) -> str:
+        return "true end"
+
+
+@dataclass
+class LocalPlatform:
+    """Gives ``machine``; or fails with ``failure`` when asked for one."""
+
+    machine: Machine
+    failure: ProvisioningError | None = None
+    leases: list[Lease] = field(default_factory=list)
+    destroyed: int = 0
+
+    def problems(self, profile: Profile) -> Sequence[str]:
+        return ()
+
+    def provision(
+        self, profile: Profile, subject: Subject, access: Access, lease: Lease, *, timeouts: Timeouts, emit: Emit
+    ) -> AbstractContextManager[LocalMachines]:
+        return self._provision(lease)
+
+    @contextlib.contextmanager
+    def _provision(self, lease: Lease) -> Iterator[LocalMachines]:
+        self.leases.append(lease)
+        if self.failure is not None:
+            raise self.failure
+        try:
+            yield LocalMachines(members=(self.machine,))
+        finally:
+            self.destroyed += 1
+
+    def sweep(self, *, now: datetime) -> Sequence[Leftover]:
+        return ()

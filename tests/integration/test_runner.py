@@ -1,0 +1,220 @@
+"""The in-machine runner under the three shells that machines have, with and without control groups."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from lisa_ci import files
+from lisa_ci.drivers.shell import ShellDriver
+from lisa_ci.errors import MachineLostError
+from lisa_ci.execution.caselist import Planned
+from lisa_ci.execution.clock import Deadline, OutOfTimeError
+from lisa_ci.execution.dialogue import run_cases
+from lisa_ci.execution.install import install, remove
+from lisa_ci.execution.record import Record
+from lisa_ci.model import Case, Command, Outcome, Result, Risk
+from tests.doubles.local_machine import LocalMachine
+
+SHELLS = {"dash": ("dash",), "bash": ("bash", "--posix"), "ash": ("busybox", "ash")}
+MINUTE = timedelta(minutes=1)
+
+
+class Desk:
+    """A machine with the runner in it, and what came out of it."""
+
+    def __init__(self, folder: Path, machine: LocalMachine) -> None:
+        self.folder = files.LegFolder(folder / "leg")
+        self.folder.root.mkdir()
+        self.machine = machine
+        self.installed = install(machine, {}, timeout=MINUTE)
+        self.events: list[object] = []
+
+    def run(
+        self,
+        *lines: str,
+        timeout: float = 60,
+        risk: Risk = Risk.NONE,
+        leg: timedelta = MINUTE,
+        environment: dict[str, str] | None = None,
+    ) -> dict[str, Result]:
+        cases = [
+            Planned(
+                case=Case(suite="boot", id=f"c{number}", risk=risk),
+                command=Command(arguments=("sh", "-c", line)),
+                timeout=timedelta(seconds=timeout),
+                folder="/tmp",
+                environment=environment or {},
+            )
+            for number, line in enumerate(lines, 1)
+        ]
+        with Record(self.folder, "leg", self.events.append, reproduce="{case}") as record:
+            run_cases(
+                self.machine,
+                self.installed,
+                cases,
+                {"LISA_CI_PROFILE": "here"},
+                driver=lambda _: ShellDriver(),
+                drivers={"boot": "shell"},
+                record=record,
+                deadline=Deadline(leg),
+                silence=timedelta(seconds=20),
+                last_words=lambda: "last words",
+                emit=self.events.append,
+            )
+        return self.results()
+
+    def results(self) -> dict[str, Result]:
+        return {result.case: result for result in files.read_journal(self.folder.journal)}
+
+    def log(self, case: str) -> bytes:
+        return self.folder.case_log("boot", case).read_bytes()
+
+    def close(self) -> None:
+        remove(self.machine, self.installed, timeout=MINUTE)
+
+
+@pytest.fixture(params=["groups", "plain"])
+def groups(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Whether the runner may use control groups. Where the host has none, both are the same."""
+    return {} if request.param == "groups" else {"LISA_CI_GROUPS": ""}
+
+
+@pytest.fixture(params=SHELLS)
+def desk(request: pytest.FixtureRequest, tmp_path: Path, groups: dict[str, str]) -> Iterator[Desk]:
+    shell = SHELLS[request.param]
+    assert shutil.which(shell[0]), f"{shell[0]} is missing"
+    desk = Desk(tmp_path, LocalMachine(shell=shell, environment=groups))
+    yield desk
+    desk.close()
+    assert not [path for path in Path("/run").glob("lisa-ci-run.*")]
+    assert not [path for path in Path("/sys/fs/cgroup").glob("**/lisa-ci.*") if path.is_dir()]
+
+
+def alive(mark: str) -> list[int]:
+    """Processes with ``mark`` in their command line, without ourselves."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = entry.read_bytes()
+        except OSError:
+            continue
+        if mark.encode() in text and int(entry.parent.name) != os.getpid():
+            found.append(int(entry.parent.name))
+    return found
+
+
+def test_cases_end_with_their_exit_output_and_environment(desk: Desk) -> None:
+    results = desk.run(
+        "true",
+        "echo hello; echo oops >&2; exit 3",
+        'pwd; echo "$LISA_CI_SUITE $LISA_CI_CASE $LISA_CI_PROFILE $COLOUR"; false',
+        "kill -9 $$",
+        "printf 'a\\000b\\377'; exit 1",
+        'read x; echo "input: $x."; exit 1',
+        environment={"COLOUR": 'it\'s "blue" $HOME'},
+    )
+    assert [result.exit for result in results.values()] == [0, 3, 1, 137, 1, 1]
+    assert results["c1"].outcome is Outcome.PASSED
+    assert results["c1"].log is None
+    assert desk.log("c2") == b"hello\noops\n"
+    assert desk.log("c3") == b'/tmp\nboot c3 here it\'s "blue" $HOME\n'
+    assert desk.log("c5") == b"a\0b\xff"
+    assert desk.log("c6") == b"input: .\n"
+    assert results["c2"].cpu is not None
+
+
+def test_hundreds_of_cases_come_in_order_each_once(desk: Desk) -> None:
+    results = desk.run(*(f"echo {number}" for number in range(1, 201)))
+    assert list(results) == [f"c{number}" for number in range(1, 201)]
+    assert all(desk.log(f"c{number}") == f"{number}\n".encode() for number in range(1, 201))
+
+
+def test_a_case_that_hangs_ends_with_all_its_processes(desk: Desk) -> None:
+    mark = f"3{os.getpid()}.25"
+    hang = f"trap '' TERM; setsid sleep {mark} & (trap '' TERM; sleep {mark}) & echo started; sleep {mark}"
+    results = desk.run(hang, "true", timeout=1)
+    assert results["c1"].outcome is Outcome.FAILED
+    assert "timed out" in results["c1"].message
+    assert results["c1"].wall < timedelta(seconds=8)
+    assert desk.log("c1") == b"started\n"
+    assert results["c2"].outcome is Outcome.PASSED
+    assert not alive(mark)
+
+
+def test_a_case_can_tell_why_it_was_too_slow(desk: Desk) -> None:
+    results = desk.run("trap 'echo waited for the disk; exit 1' TERM; while :; do sleep 0.1; done", timeout=1)
+    assert "waited for the disk" in results["c1"].message
+
+
+def test_what_a_case_leaves_behind_holds_nobody_up(desk: Desk) -> None:
+    mark = f"4{os.getpid()}.25"
+    started = time.monotonic()
+    results = desk.run(f"echo a; sleep {mark} & exit 0", f"(setsid sleep {mark} &) ; exit 0", "true")
+    assert time.monotonic() - started < 12
+    assert [result.outcome for result in results.values()] == [Outcome.PASSED] * 3
+    assert desk.log("c1") == b"a\n"
+    assert not alive(mark)
+
+
+def test_long_output_keeps_its_head_and_tail_and_tells_what_is_gone(desk: Desk) -> None:
+    results = desk.run(
+        "echo first; head -c 3000000 /dev/zero | tr '\\000' x; echo; echo last; exit 1",
+        "head -c 65536 /dev/zero | tr '\\000' y",
+        "head -c 65537 /dev/zero | tr '\\000' z",
+        "head -c 1114112 /dev/zero | tr '\\000' w; printf end",
+    )
+    log = desk.log("c1")
+    assert log.startswith(b"first\nxxx")
+    assert log.endswith(b"x\nlast\n")
+    assert f"[lisa-ci: {3000012 - 131072} bytes dropped here]".encode() in log
+    assert "last" in results["c1"].detail
+    assert desk.log("c2") == b"y" * 65536
+    assert desk.log("c3") == b"z" * 65537
+    assert desk.log("c4").endswith(b"wend")
+    assert f"{1114112 + 3 - 131072} bytes dropped".encode() in desk.log("c4")
+
+
+def test_a_risky_case_starts_only_when_everything_before_it_is_safe(desk: Desk) -> None:
+    results = desk.run("true", "true", "true", risk=Risk.CRASH)
+    assert len(results) == 3
+
+
+def test_a_case_that_kills_the_runner_costs_itself_and_says_so(desk: Desk) -> None:
+    killer = (
+        "for p in /proc/[0-9]*; do case $(tr '\\000' ' ' <$p/cmdline) in "
+        "*runner.sh*) kill -9 ${p#/proc/} ;; esac; done; sleep 5"
+    )
+    with pytest.raises(MachineLostError):
+        desk.run("true", killer, "true")
+    results = desk.results()
+    assert results["c1"].outcome is Outcome.PASSED
+    assert results["c2"].outcome is Outcome.ERRORED
+    assert results["c2"].detail == "last words"
+    assert "c3" not in results
+    for place in (*Path("/run").glob("lisa-ci-run.*"), *Path("/dev/shm").glob("lisa-ci-run.*")):
+        shutil.rmtree(place)
+    for nest in sorted(Path("/sys/fs/cgroup").glob("**/lisa-ci.*/*/"), reverse=True):
+        (nest / "cgroup.kill").write_text("1")
+    time.sleep(0.2)
+    for nest in sorted(Path("/sys/fs/cgroup").glob("**/lisa-ci.*/*/"), reverse=True):
+        nest.rmdir()
+    for nest in Path("/sys/fs/cgroup").glob("**/lisa-ci.*/"):
+        nest.rmdir()
+
+
+def test_the_case_that_runs_when_the_legs_time_is_over_is_not_judged(desk: Desk) -> None:
+    mark = f"5{os.getpid()}.25"
+    with pytest.raises(OutOfTimeError):
+        desk.run(f"sleep {mark}", "true", leg=timedelta(seconds=2))
+    results = desk.results()
+    assert "ran out of its 2 s" in results["c1"].message
+    assert list(results) == ["c1"]
+    time.sleep(1)
+    assert not alive(mark)
