@@ -152,15 +152,16 @@ def running(demo_image: Path, folder: Path, profile: Profile, way_in: WayIn) -> 
     assert list(machine.console()), "the console still answers after the machine is gone"
 
 
-class TestBiosByCredentialsOrCloudInit:
-    PROFILE = Profile(
-        name="bios", disks=(Disk(size_mib=64), Disk(size_mib=80, bus=Bus.SCSI), Disk(bus=Bus.NVME)), nics=(Nic(),)
-    )
+@pytest.fixture(scope="class")
+def bios(demo_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    disks = (Disk(size_mib=64), Disk(size_mib=80, bus=Bus.SCSI), Disk(bus=Bus.NVME))
+    profile = Profile(name="bios", disks=disks, nics=(Nic(),))
+    with running(demo_image, tmp_path_factory.mktemp("bios"), profile, WayIn.AUTO) as machine:
+        yield machine
 
-    @pytest.fixture(scope="class")
-    def bios(self, demo_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-        with running(demo_image, tmp_path_factory.mktemp("bios"), self.PROFILE, WayIn.AUTO) as machine:
-            yield machine
+
+class TestBios:
+    """One machine for all of them; the last one ends it."""
 
     def test_it_lets_us_in_as_root(self, bios: Running) -> None:
         assert told(bios.machine, "id -u") == "0"
@@ -202,6 +203,11 @@ class TestBiosByCredentialsOrCloudInit:
         bios.machine.reboot(timeout=BOOT.boot)
         assert told(bios.machine, "cat /proc/sys/kernel/random/boot_id") != before
         assert bios.console().count(b"Linux version") == 2
+
+    def test_when_it_dies_it_is_lost_with_the_reason(self, bios: Running) -> None:
+        bios.machine.run("sh", "-c", "echo o > /proc/sysrq-trigger", timeout=SOON)
+        with pytest.raises(MachineLostError, match="powered itself off"):
+            wait_until(lambda: bios.machine.run("true", timeout=SOON).exit != 0, 60)
 
 
 def test_uefi_boots_and_an_offline_edit_lets_us_in(demo_image: Path, tmp_path: Path) -> None:
@@ -344,10 +350,3 @@ def test_a_kept_machine_is_ended_by_a_sweep_that_names_it(kept: Guard) -> None:
     assert ended is not None
     assert ended.is_removed
     assert not processes(kept.scratch.folder)
-
-
-def test_a_machine_that_dies_in_use_is_lost_with_the_reason(demo_image: Path, tmp_path: Path) -> None:
-    with running(demo_image, tmp_path, Profile(name="bios"), WayIn.CREDENTIALS) as bios:
-        bios.machine.run("sh", "-c", "echo o > /proc/sysrq-trigger", timeout=SOON)
-        with pytest.raises(MachineLostError, match="powered itself off"):
-            wait_until(lambda: bios.machine.run("true", timeout=SOON).exit != 0, 60)

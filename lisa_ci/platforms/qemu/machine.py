@@ -256,7 +256,8 @@ class _Life:
         self.is_booting = True
 
     def why_dead(self) -> str | None:
-        if not self._qmp.is_connected:
+        self._qmp.settle()
+        if not self._qmp.is_connected or any(event.startswith("SHUTDOWN") for event in self._qmp.events):
             return why_ended(self._qmp.events, self._guard.last_error())
         if self.is_booting:
             found = console_text.why_no_boot(console_text.read_tail(self.console))

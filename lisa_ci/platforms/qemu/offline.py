@@ -196,7 +196,7 @@ class _FileSystem:
 
 def _set(path: str, owner: User, mode: int) -> list[str]:
     """New files belong to whoever runs debugfs: owner and mode are always set."""
-    return [f"sif {path} uid {owner.uid}", f"sif {path} gid {owner.gid}", f"sif {path} mode {mode:#o}"]
+    return [f"sif {path} uid {owner.uid}", f"sif {path} gid {owner.gid}", f"sif {path} mode 0{mode:o}"]
 
 
 def _is_plain(path: str) -> bool:

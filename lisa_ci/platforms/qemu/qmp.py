@@ -21,6 +21,7 @@ _GREETING_LIMIT: Final = timedelta(seconds=30)
 _COMMAND_LIMIT: Final = timedelta(seconds=30)
 _CLOSE_SECONDS: Final = 3.0
 _KEPT_EVENTS: Final = 256
+_SETTLE_SECONDS: Final = 0.01
 
 T = TypeVar("T")
 
@@ -72,6 +73,12 @@ class Qmp:
     def is_connected(self) -> bool:
         """False once QEMU is gone."""
         return self._client.runstate is Runstate.RUNNING
+
+    def settle(self) -> None:
+        """Let what QEMU has already said become events: another connection to it may have ended a moment sooner."""
+        if self._loop.is_running():
+            with suppress(TimeoutError):
+                self._wait(asyncio.sleep(_SETTLE_SECONDS), timedelta(seconds=_CLOSE_SECONDS))
 
     @property
     def events(self) -> tuple[str, ...]:
