@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lisa_ci import download
+from lisa_ci import download, files
 from lisa_ci.errors import Location, PipelineError
 from lisa_ci.model import (
     Access,
@@ -28,7 +28,7 @@ from lisa_ci.pipeline.places import from_here, read_source
 from lisa_ci.pipeline.profiles import build_profiles, catalogue
 from lisa_ci.pipeline.reading import Found, Reading
 from lisa_ci.pipeline.settings import PIPELINE
-from lisa_ci.pipeline.suites import bundled_suites, find_suite, load_suite
+from lisa_ci.pipeline.suites import find_suite, load_suite
 
 
 def load_pipeline(path: Path, known: Known) -> Pipeline:
@@ -60,6 +60,7 @@ class _Assembly:
         self._folder = folder
         self._known = known
         self._reading = reading
+        self._loaded: dict[Path, Suite | None] = {}
 
     def pipeline(self) -> Pipeline | None:
         entries = self._found.get("profiles")
@@ -150,13 +151,19 @@ class _Assembly:
     def _suite(self, name: Found) -> Suite | None:
         try:
             folder = find_suite(name.value, self._folder)
-            display = f"bundled:{folder.name}" if folder.name in bundled_suites() and "/" not in name.value else None
-            return load_suite(folder, self._known, display)
         except PipelineError as error:
-            if any(problem.location for problem in error.problems):
-                self._reading.add(error.problems)
-            else:
-                self._reading.report(error.message, name.location, error.hint)
+            self._reading.report(error.message, name.location, error.hint)
+            return None
+        if folder not in self._loaded:
+            self._loaded[folder] = self._read_suite(folder)
+        return self._loaded[folder]
+
+    def _read_suite(self, folder: Path) -> Suite | None:
+        is_bundled = folder.parent == files.shipped("suites")
+        try:
+            return load_suite(folder, self._known, f"bundled:{folder.name}" if is_bundled else None)
+        except PipelineError as error:
+            self._reading.add(error.problems)
             return None
 
     def _check_globs(self, globs: Found | None, names: list[str], what: str) -> None:

@@ -58,6 +58,11 @@ class Reading:
     def is_clean(self) -> bool:
         return not self._problems
 
+    def _order(self, problem: Problem) -> tuple[bool, str, int, int]:
+        """This file first, then the others by name; within a file by place."""
+        place = problem.location or Location(file=self.file)
+        return place.file != self.file, place.file, place.line or 0, place.column or 0
+
     @property
     def is_full(self) -> bool:
         """More mistakes than are shown: looking for better words is wasted."""
@@ -68,18 +73,13 @@ class Reading:
         if not self._problems:
             return
         unique = list(dict.fromkeys(self._problems))
-        unique.sort(key=_order)
+        unique.sort(key=self._order)
         if len(unique) > MAX_PROBLEMS:
             more = Problem(message=f"{len(unique) - MAX_PROBLEMS} more mistakes", location=Location(file=self.file))
             unique = [*unique[:MAX_PROBLEMS], more]
         first = unique[0]
         count = "1 mistake" if len(unique) == 1 else f"{len(unique)} mistakes"
         raise PipelineError(f"{self.file}: {count}", hint=first.hint, location=first.location, problems=tuple(unique))
-
-
-def _order(problem: Problem) -> tuple[str, int, int]:
-    place = problem.location
-    return (place.file, place.line or 0, place.column or 0) if place else ("", 0, 0)
 
 
 class Kind(Protocol):

@@ -113,15 +113,15 @@ def test_a_pipeline_of_machines_that_already_run_needs_no_image(folder: Path) ->
     assert load(text, folder).image is None
 
 
-def test_all_mistakes_of_all_files_come_at_once_in_the_order_of_their_places(folder: Path) -> None:
+def test_all_mistakes_of_all_files_come_at_once_those_of_the_pipeline_file_first(folder: Path) -> None:
     (folder / "suites/mine/suite.yaml").write_text("schema: 1\nname: mine\ndriver: shel\ncases: [{id: a, run: x}]\n")
     text = "name: n\nimage: {path: i}\nprofiles: [boos]\nsuites:\n  - suite: ./suites/mine\n    shard: 2\nallow: 1\n"
     told = problems_of(text, folder)
     assert told == [
-        f"{folder}/suites/mine/suite.yaml:3:9: error: unknown driver 'shel'; did you mean 'shell'?",
         "lisa-ci.yml:3:12: error: unknown profile 'boos'; did you mean 'bios'?",
         "lisa-ci.yml:6:5: error: unknown key 'shard'; did you mean 'shards'?",
         "lisa-ci.yml:7:1: error: unknown key 'allow'; did you mean 'allow_empty'?",
+        f"{folder}/suites/mine/suite.yaml:3:9: error: unknown driver 'shel'; did you mean 'shell'?",
     ]
 
 
