@@ -204,10 +204,10 @@ class TestBios:
         assert told(bios.machine, "cat /proc/sys/kernel/random/boot_id") != before
         assert bios.console().count(b"Linux version") == 2
 
-    def test_when_it_dies_it_is_lost_with_the_reason(self, bios: Running) -> None:
-        bios.machine.run("sh", "-c", "echo o > /proc/sysrq-trigger", timeout=SOON)
-        with pytest.raises(MachineLostError, match="powered itself off"):
-            wait_until(lambda: bios.machine.run("true", timeout=SOON).exit != 0, 60)
+    def test_when_its_kernel_panics_it_is_lost_with_that_reason_and_the_text_is_evidence(self, bios: Running) -> None:
+        with pytest.raises(MachineLostError, match="its kernel panicked"):
+            bios.machine.run("sh", "-c", "echo c > /proc/sysrq-trigger", timeout=SOON)
+        assert b"Kernel panic - not syncing: sysrq triggered crash" in bios.console()
 
 
 def test_uefi_boots_and_an_offline_edit_lets_us_in(demo_image: Path, tmp_path: Path) -> None:
@@ -218,6 +218,9 @@ def test_uefi_boots_and_an_offline_edit_lets_us_in(demo_image: Path, tmp_path: P
             uefi.machine, "stat -c '%a %U %G' /root/.ssh /root/.ssh/authorized_keys /etc/ssh/ssh_host_ed25519_key"
         )
         assert modes.splitlines() == ["700 root root", "600 root root", "600 root root"]
+        uefi.machine.run("sh", "-c", "echo o > /proc/sysrq-trigger", timeout=SOON)
+        with pytest.raises(MachineLostError, match="powered itself off"):
+            wait_until(lambda: uefi.machine.run("true", timeout=SOON).exit != 0, 60)
 
 
 # ---- what goes wrong -----------------------------------------------------------------------------------------------

@@ -11,19 +11,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from lisa_ci import host, image, ssh
+from lisa_ci import image, ssh
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Emit, Level, Message
-from lisa_ci.model import Access, Image, ImageFormat, Lease, Profile, Subject, Timeouts, WayIn
-from lisa_ci.platforms.qemu import acceleration, command_line, console_text, offline, scratch, storage, way_in
-from lisa_ci.platforms.qemu.command_line import MachineFiles
+from lisa_ci.model import Access, Image, Lease, Profile, Subject, Timeouts, WayIn
+from lisa_ci.platforms.qemu import acceleration, command_line, console_text, scratch
+from lisa_ci.platforms.qemu.builder import Builder
 from lisa_ci.platforms.qemu.guard import Guard
+from lisa_ci.platforms.qemu.life import Life
 from lisa_ci.platforms.qemu.qmp import Qmp
-from lisa_ci.platforms.qemu.way_in import Entry
 from lisa_ci.ssh.link import WrongKeyError
 
 EMULATOR: Final = "qemu-system-x86_64"
-CONSOLE_FILE: Final = "console.log"
 _LOOPBACK: Final = "127.0.0.1"
 _FORWARD: Final = re.compile(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)")
 _CONSOLE_POLL_SECONDS: Final = 0.25
@@ -64,7 +63,7 @@ def run_machine(
         stack.callback(ending.end)
         qmp = Qmp(guard.qmp_socket)
         ending.qmp = qmp
-        builder = _Builder(profile, subject.image, path, access, lease, guard.scratch.folder)
+        builder = Builder(profile, subject.image, path, access, lease, guard.scratch.folder)
         files = builder.files()
         chosen = acceleration.find_acceleration(EMULATOR, emit)
         arguments = command_line.arguments(EMULATOR, profile, files, chosen, name=place.id, kernel=subject.kernel)
@@ -77,7 +76,7 @@ def run_machine(
                 place=lease.leg,
             )
         )
-        life = _Life(qmp, guard, files.console)
+        life = Life(qmp, guard, files.console)
         machine = _log_in(builder, port, life, role=role, timeouts=timeouts, emit=emit)
         ending.machine = machine
         yield Member(id=place.id, ssh=machine, qmp=qmp, guard=guard)
@@ -136,146 +135,7 @@ class _Ending:
         self._emit(Message(text=text, level=level, place=place))
 
 
-class _Builder:
-    """Makes the files of one machine in its scratch folder."""
-
-    def __init__(
-        self, profile: Profile, subject: Image, path: Path, access: Access, lease: Lease, folder: Path
-    ) -> None:
-        self._profile = profile
-        self._subject = subject
-        self._path = path
-        self._lease = lease
-        self._folder = folder
-        self.access = access
-        self.host_key = ssh.make_key(folder / "host-key")
-        if access.way_in is WayIn.KEY:
-            if not access.key:
-                raise ProvisioningError(
-                    "way in 'key' needs the private key's path", hint="write 'key:' under 'access:'"
-                )
-            self.key = Path(access.key).expanduser().absolute()
-            self._public = ""
-        else:
-            pair = ssh.make_key(folder / "login-key")
-            self.key, self._public = pair.private, pair.public
-
-    @property
-    def leg(self) -> str:
-        return self._lease.leg
-
-    @property
-    def known_hosts(self) -> Path:
-        return self._folder / "known_hosts"
-
-    @property
-    def console(self) -> Path:
-        return self._lease.evidence.absolute() / CONSOLE_FILE
-
-    def files(self) -> MachineFiles:
-        """All files, made and filled. Space is checked before anything is copied."""
-        storage.check_space(self._folder)
-        self._lease.evidence.mkdir(parents=True, exist_ok=True)
-        root = self._folder / "root.qcow2"
-        storage.make_overlay(root, self._subject.size_bytes)
-        code = variables = None
-        if command_line.needs_uefi(self._profile):
-            code, variables = self._firmware()
-        base, base_format, seed, credentials = self._path, self._subject.format, None, {}
-        entry = self._entry()
-        match self.access.way_in:
-            case WayIn.OFFLINE:
-                base, base_format = self._edited(entry), ImageFormat.RAW
-            case WayIn.CREDENTIALS:
-                credentials = self._credentials(entry)
-            case WayIn.CLOUD_INIT:
-                seed = self._seed(entry)
-            case WayIn.AUTO | WayIn.KEY:
-                seed, credentials = self._seed(entry), self._credentials(entry)
-        return MachineFiles(
-            base=base,
-            base_format=base_format,
-            root=root,
-            console=self.console,
-            disks=storage.make_disks(self._profile, self._folder),
-            seed=seed,
-            credentials=credentials,
-            code=code,
-            variables=variables,
-        )
-
-    def _entry(self) -> Entry:
-        return Entry(
-            user=self.access.user,
-            become=self.access.become,
-            public_key=self._public,
-            host_private=self.host_key.private.read_text(),
-            host_public=self.host_key.public,
-            networks=way_in.network_files(self._profile),
-        )
-
-    def _firmware(self) -> tuple[command_line.FirmwareFile, Path]:
-        found = storage.find_firmware()
-        if found is None:
-            raise ProvisioningError("this host has no UEFI firmware", hint=host.install_hint(["ovmf"]))
-        variables = self._folder / "variables.qcow2"
-        storage.copy_variables(found[1], variables)
-        return found[0], variables
-
-    def _seed(self, entry: Entry) -> Path:
-        path = self._folder / "seed.iso"
-        way_in.write_seed(path, way_in.seed_files(entry, self._profile, self._folder.name))
-        return path
-
-    def _credentials(self, entry: Entry) -> dict[str, Path]:
-        written = {}
-        for name, value in way_in.credentials(entry).items():
-            path = self._folder / f"credential.{name}"
-            path.write_bytes(value)
-            written[name] = path
-        return written
-
-    def _edited(self, entry: Entry) -> Path:
-        host.require("debugfs")
-        path = self._folder / "edited.raw"
-        storage.raw_copy(self._subject, self._path, path)
-        offline.edit(path, entry, self._folder)
-        return path
-
-
 # ---- from power-on to login ----------------------------------------------------------------------------------------
-
-
-class _Life:
-    """Whether a machine lives, as far as the host can see."""
-
-    def __init__(self, qmp: Qmp, guard: Guard, console: Path) -> None:
-        self._qmp = qmp
-        self._guard = guard
-        self.console = console
-        self.is_booting = True
-
-    def why_dead(self) -> str | None:
-        self._qmp.settle()
-        if not self._qmp.is_connected or any(event.startswith("SHUTDOWN") for event in self._qmp.events):
-            return why_ended(self._qmp.events, self._guard.last_error())
-        if self.is_booting:
-            found = console_text.why_no_boot(console_text.read_tail(self.console))
-            return f"its firmware says '{found}'" if found else None
-        return None
-
-
-def why_ended(events: tuple[str, ...], stderr: str) -> str:
-    """Why QEMU is gone: the guest's own doing, as its last events tell, or what QEMU said."""
-    shutdown = next((event for event in reversed(events) if event.startswith("SHUTDOWN")), "")
-    match shutdown.removeprefix("SHUTDOWN").strip():
-        case "guest-shutdown":
-            return "it powered itself off"
-        case "guest-panic":
-            return "its kernel panicked"
-        case "host-signal" | "host-qmp-quit":
-            return "somebody on this host ended QEMU"
-    return f"QEMU ended: {stderr}" if stderr else "QEMU ended without a word"
 
 
 def _port(qmp: Qmp, guard: Guard) -> int:
@@ -315,7 +175,7 @@ def start_hint(stderr: str) -> str:
     return "'lisa-ci doctor' looks at this host"
 
 
-def _log_in(builder: _Builder, port: int, life: _Life, *, role: str, timeouts: Timeouts, emit: Emit) -> ssh.SshMachine:
+def _log_in(builder: Builder, port: int, life: Life, *, role: str, timeouts: Timeouts, emit: Emit) -> ssh.SshMachine:
     deadline = time.monotonic() + timeouts.boot.total_seconds()
     try:
         try:
@@ -334,7 +194,7 @@ def _log_in(builder: _Builder, port: int, life: _Life, *, role: str, timeouts: T
 
 
 def _connect(
-    builder: _Builder, port: int, life: _Life, host_key: str, timeout: timedelta, *, role: str, emit: Emit
+    builder: Builder, port: int, life: Life, host_key: str, timeout: timedelta, *, role: str, emit: Emit
 ) -> ssh.SshMachine:
     access, leg = builder.access, builder.leg
     login = ssh.Login(
@@ -352,7 +212,7 @@ def _connect(
     )
 
 
-def _key_on_console(life: _Life, deadline: float) -> str:
+def _key_on_console(life: Life, deadline: float) -> str:
     """The host key that cloud-init printed; the console is as good as ours. Waits, because it comes after sshd."""
     while True:
         found = console_text.host_key(console_text.read_tail(life.console))

@@ -1,0 +1,122 @@
+"""The files of one machine: overlay, data disks, firmware variables, and what lets us in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from lisa_ci import host, ssh
+from lisa_ci.errors import ProvisioningError
+from lisa_ci.model import Access, Image, ImageFormat, Lease, Profile, WayIn
+from lisa_ci.platforms.qemu import command_line, offline, storage, way_in
+from lisa_ci.platforms.qemu.command_line import MachineFiles
+from lisa_ci.platforms.qemu.way_in import Entry
+
+CONSOLE_FILE: Final = "console.log"
+
+
+class Builder:
+    """Makes the files of one machine in its scratch folder."""
+
+    def __init__(
+        self, profile: Profile, subject: Image, path: Path, access: Access, lease: Lease, folder: Path
+    ) -> None:
+        self._profile = profile
+        self._subject = subject
+        self._path = path
+        self._lease = lease
+        self._folder = folder
+        self.access = access
+        self.host_key = ssh.make_key(folder / "host-key")
+        if access.way_in is WayIn.KEY:
+            if not access.key:
+                raise ProvisioningError(
+                    "way in 'key' needs the private key's path", hint="write 'key:' under 'access:'"
+                )
+            self.key = Path(access.key).expanduser().absolute()
+            self._public = ""
+        else:
+            pair = ssh.make_key(folder / "login-key")
+            self.key, self._public = pair.private, pair.public
+
+    @property
+    def leg(self) -> str:
+        return self._lease.leg
+
+    @property
+    def known_hosts(self) -> Path:
+        return self._folder / "known_hosts"
+
+    @property
+    def console(self) -> Path:
+        return self._lease.evidence.absolute() / CONSOLE_FILE
+
+    def files(self) -> MachineFiles:
+        """All files, made and filled. Space is checked before anything is copied."""
+        storage.check_space(self._folder)
+        self._lease.evidence.mkdir(parents=True, exist_ok=True)
+        root = self._folder / "root.qcow2"
+        storage.make_overlay(root, self._subject.size_bytes)
+        code = variables = None
+        if command_line.needs_uefi(self._profile):
+            code, variables = self._firmware()
+        base, base_format, seed, credentials = self._path, self._subject.format, None, {}
+        entry = self._entry()
+        match self.access.way_in:
+            case WayIn.OFFLINE:
+                base, base_format = self._edited(entry), ImageFormat.RAW
+            case WayIn.CREDENTIALS:
+                credentials = self._credentials(entry)
+            case WayIn.CLOUD_INIT:
+                seed = self._seed(entry)
+            case WayIn.AUTO | WayIn.KEY:
+                seed, credentials = self._seed(entry), self._credentials(entry)
+        return MachineFiles(
+            base=base,
+            base_format=base_format,
+            root=root,
+            console=self.console,
+            disks=storage.make_disks(self._profile, self._folder),
+            seed=seed,
+            credentials=credentials,
+            code=code,
+            variables=variables,
+        )
+
+    def _entry(self) -> Entry:
+        return Entry(
+            user=self.access.user,
+            become=self.access.become,
+            public_key=self._public,
+            host_private=self.host_key.private.read_text(),
+            host_public=self.host_key.public,
+            networks=way_in.network_files(self._profile),
+        )
+
+    def _firmware(self) -> tuple[command_line.FirmwareFile, Path]:
+        found = storage.find_firmware()
+        if found is None:
+            raise ProvisioningError("this host has no UEFI firmware", hint=host.install_hint(["ovmf"]))
+        variables = self._folder / "variables.qcow2"
+        storage.copy_variables(found[1], variables)
+        return found[0], variables
+
+    def _seed(self, entry: Entry) -> Path:
+        path = self._folder / "seed.iso"
+        way_in.write_seed(path, way_in.seed_files(entry, self._profile, self._folder.name))
+        return path
+
+    def _credentials(self, entry: Entry) -> dict[str, Path]:
+        written = {}
+        for name, value in way_in.credentials(entry).items():
+            path = self._folder / f"credential.{name}"
+            path.write_bytes(value)
+            written[name] = path
+        return written
+
+    def _edited(self, entry: Entry) -> Path:
+        host.require("debugfs")
+        path = self._folder / "edited.raw"
+        storage.raw_copy(self._subject, self._path, path)
+        offline.edit(path, entry, self._folder)
+        return path
