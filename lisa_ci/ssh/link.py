@@ -55,7 +55,7 @@ class Packets(Packetizer):
         super().__init__(sock)
         self._wire = sock
         self._ahead = bytearray(first)
-        self._silence = silence
+        self.silence = silence
         self._heard = self._asked = time.monotonic()
         self._is_writing = False
         self.deadline: float | None = None
@@ -111,8 +111,8 @@ class Packets(Packetizer):
                     stalled = stalled or time.monotonic()
                     if self.closed:
                         raise EOFError from None
-                    if time.monotonic() - stalled > self._silence:
-                        raise self._lose(f"it takes no data for {self._silence:g} s") from None
+                    if time.monotonic() - stalled > self.silence:
+                        raise self._lose(f"it takes no data for {self.silence:g} s") from None
                 except OSError as error:
                     raise self._lose(error.strerror or str(error)) from error
         finally:
@@ -123,9 +123,9 @@ class Packets(Packetizer):
         now = time.monotonic()
         if self.ask is None:
             return
-        if now - self._heard > self._silence:
-            raise self._lose(f"silent for {self._silence:g} s")
-        if now - max(self._heard, self._asked) > self._silence / 4 and not self._is_writing:
+        if now - self._heard > self.silence:
+            raise self._lose(f"silent for {self.silence:g} s")
+        if now - max(self._heard, self._asked) > self.silence / 4 and not self._is_writing:
             self._asked = now
             self.ask()
 

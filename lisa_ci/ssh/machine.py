@@ -7,7 +7,6 @@ import io
 import shlex
 import socket
 import stat
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -22,13 +21,15 @@ from lisa_ci.ssh.keys import Login, load_key, parse_host_key
 from lisa_ci.ssh.knock import Knocker
 from lisa_ci.ssh.link import Link, RefusedError, WrongKeyError
 from lisa_ci.ssh.session import TROUBLES, InputClosedError, Session
-from lisa_ci.ssh.words import END, PUT, PUT_TREE, REBOOT, RUN, Capped, command_line, group_of, sentence
+from lisa_ci.ssh.tree import content, pack
+from lisa_ci.ssh.words import END, GET, PUT, PUT_TREE, REBOOT, RUN, Capped, Marked, command_line, sentence
 
 MAX_OUTPUT: Final = 1024 * 1024
 MAX_GET: Final = 64 * 1024 * 1024
 _BLOCK: Final = 256 * 1024
 _HANDSHAKE: Final = 30.0  # seconds; emulated machines need several for the key exchange
 _PAUSE: Final = 0.5  # seconds between two logins that the server refused
+_SILENCE_GOING_DOWN: Final = 5.0  # seconds; whoever answers after that is asked for its boot id anyway
 _PROBE: Final = timedelta(seconds=60)
 
 Alive = Callable[[], str | None]
@@ -220,14 +221,14 @@ class SshMachine:
     def _run(self, command: tuple[str, ...], *, timeout: timedelta, stdin: bytes = b"") -> Completed:
         started = time.monotonic()
         output = Capped(MAX_OUTPUT)
+        marked = Marked(output.append)
         with self._open(("sh", "-c", RUN, "sh", *command)) as session:
-            code = session.rest(started + timeout.total_seconds(), output.append, stdin)
-            errors = session.errors()
-        group = group_of(errors)
-        if code is None and group:
-            self._end(group)
-        if code is not None and group is None:
-            raise self._no_way(errors, code)
+            code = session.rest(started + timeout.total_seconds(), marked, stdin)
+            said = session.errors() or marked.noise
+        if code is None and marked.group:
+            self._end(marked.group)
+        if code is not None and marked.group is None:
+            raise self._no_way(said, code)
         return Completed(
             exit=code,
             output=output.kept,
@@ -242,8 +243,8 @@ class SshMachine:
         with contextlib.suppress(MachineLostError), self._open(("sh", "-c", END, "sh", str(group))) as session:
             session.rest(time.monotonic() + 10, lambda _: None)
 
-    def _no_way(self, errors: bytes, code: int) -> ProvisioningError:
-        said = sentence(errors) or f"exit {code}"
+    def _no_way(self, text: bytes, code: int) -> ProvisioningError:
+        said = sentence(text) or f"exit {code}"
         if self.login.become is Become.SUDO:
             return ProvisioningError(
                 f"{self.name}: user {self.login.user} cannot become root by sudo: {said}",
@@ -258,7 +259,9 @@ class SshMachine:
 
     def put(self, source: Path, target: PurePosixPath) -> None:
         """Copy one file into the machine, byte for byte, executable bit kept; its folder is made. All or nothing."""
-        with _opened(source) as file:
+        if not source.is_file():
+            raise PipelineError(f"cannot copy {source}: there is no such file")
+        with _reading(source), source.open("rb") as file:
             facts = source.stat()
             mode = "755" if facts.st_mode & stat.S_IXUSR else "644"
             command = ("sh", "-c", PUT, "sh", str(target), str(facts.st_size), mode)
@@ -266,24 +269,17 @@ class SshMachine:
 
     def put_tree(self, folder: Path, target: PurePosixPath) -> None:
         """Copy a folder's content below ``target`` in one stream (needs tar there): files, folders, symbolic links."""
-        paths = sorted(folder.rglob("*"))
-        odd = next((path for path in paths if not (path.is_symlink() or path.is_file() or path.is_dir())), None)
-        if odd is not None or not folder.is_dir():
-            raise PipelineError(f"cannot copy {odd or folder}: not a file or a folder")
-
-        def send(session: Session) -> None:
-            with tarfile.open(fileobj=_Pipe(session.send), mode="w|", bufsize=_BLOCK, format=tarfile.GNU_FORMAT) as tar:
-                for path in paths:
-                    tar.add(path, arcname=path.relative_to(folder).as_posix(), recursive=False, filter=_anonymous)
-
-        self._feed(("sh", "-c", PUT_TREE, "sh", str(target)), send, f"copy {folder} to {target}")
+        with _reading(folder):
+            paths = content(folder)
+            command = ("sh", "-c", PUT_TREE, "sh", str(target))
+            self._feed(command, lambda session: pack(folder, paths, session.send), f"copy {folder} to {target}")
 
     def _feed(self, command: tuple[str, ...], send: Callable[[Session], None], what: str) -> None:
         with self._open(command) as session:
             # Why a command stopped to read is in its errors.
             with contextlib.suppress(InputClosedError):
                 send(session)
-            code = session.rest(time.monotonic() + self._transfer, lambda _: None)
+            code = session.rest(time.monotonic() + self._transfer, lambda _: None, is_whole=True)
             if code != 0:
                 raise self._failed(what, code, session.errors())
 
@@ -291,10 +287,9 @@ class SshMachine:
         """Copy one file out of the machine, 64 MiB at most; ``target`` appears whole or not at all."""
         what = f"fetch {source}"
         part = target.with_name(f"{target.name}.part")
-        deadline = time.monotonic() + self._transfer
         size = 0
         try:
-            with part.open("wb") as file, self._open(("cat", "--", str(source))) as session:
+            with part.open("wb") as file, self._open(("sh", "-c", GET, "sh", str(source))) as session:
 
                 def take(data: bytes) -> None:
                     nonlocal size
@@ -303,12 +298,15 @@ class SshMachine:
                         raise ProvisioningError(f"{self.name}: cannot {what}: larger than {MAX_GET >> 20} MiB")
                     file.write(data)
 
-                code = session.rest(deadline, take)
+                code = session.rest(time.monotonic() + self._transfer, Marked(take), is_whole=True)
                 if code != 0:
                     raise self._failed(what, code, session.errors())
             part.replace(target)
+        except OSError as error:
+            raise ProvisioningError(f"cannot write {target}: {error.strerror or error}") from error
         finally:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
 
     def _failed(self, what: str, code: int | None, errors: bytes) -> ProvisioningError:
         said = f"it took longer than {self._transfer:g} s" if code is None else sentence(errors) or f"exit {code}"
@@ -349,6 +347,8 @@ class SshMachine:
             if completed.exit not in {0, None} and completed.exit < 128:
                 raise ProvisioningError(f"{self.name}: cannot ask for a reboot: {sentence(completed.output)}")
         if link is not None:
+            # Some systems take the network away before they end sshd: then no packet says that the connection is over.
+            link.packetizer.silence = min(link.packetizer.silence, _SILENCE_GOING_DOWN)
             link.join(max(0.0, deadline - time.monotonic()))
             if link.is_alive():
                 raise MachineLostError(f"{self.name} did not go down for a reboot")
@@ -366,7 +366,7 @@ class SshMachine:
         """The ssh command for a person, with the host key pinned; writes the known_hosts file it names."""
         login = self.login
         place = login.host if login.port == 22 else f"[{login.host}]:{login.port}"
-        self._known_hosts.write_text(f"{place} {self._host_key}\n", encoding="ascii")
+        self._known_hosts.write_text(f"{place} {self._host_key}\n", encoding="utf-8")
         options = {
             "IdentitiesOnly": "yes",
             "UserKnownHostsFile": str(self._known_hosts.absolute()),
@@ -375,43 +375,19 @@ class SshMachine:
         }
         words = ["ssh", "-F", "none", "-i", str(login.key.absolute()), "-p", str(login.port)]
         words += [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        if login.become is Become.SUDO:
-            return shlex.join([*words, "-t", f"{login.user}@{login.host}", "sudo", "-i"])
-        return shlex.join([*words, f"{login.user}@{login.host}"])
+        # "-l" and "--": neither a user nor a host can be taken for an option.
+        root = ("sudo", "-i") if login.become is Become.SUDO else ()
+        return shlex.join([*words, *(("-t",) if root else ()), "-l", login.user, "--", login.host, *root])
 
 
-def _opened(source: Path) -> io.BufferedReader:
-    if not source.is_file():
-        raise PipelineError(f"cannot copy {source}: there is no such file")
-    return source.open("rb")
+@contextlib.contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PipelineError(f"cannot read {error.filename or source}: {error.strerror or error}") from error
 
 
 def _pour(file: io.BufferedReader, send: Callable[[bytes], None]) -> None:
     while block := file.read(_BLOCK):
         send(block)
-
-
-def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Nothing of the host travels along: owner, time, odd modes."""
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    member.mtime = 0
-    if not member.issym():
-        member.mode = 0o755 if member.isdir() or member.mode & stat.S_IXUSR else 0o644
-    return member
-
-
-class _Pipe(io.RawIOBase):
-    """A file for tarfile to write to."""
-
-    def __init__(self, send: Callable[[bytes], None]) -> None:
-        super().__init__()
-        self._send = send
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        block = bytes(data)  # type: ignore[call-overload]
-        self._send(block)
-        return len(block)

@@ -16,7 +16,7 @@ from lisa_ci.ssh.link import Link
 ERRORS: Final = 64 * 1024  # bytes of stderr kept
 SEND: Final = 32 * 1024  # bytes per packet; OpenSSH takes no more
 _SLICE: Final = 0.5  # seconds between two looks at stderr while stdout is silent
-_AFTER_EXIT: Final = 1.0  # seconds a background child may go on printing after its parent ended
+_AFTER_EXIT: Final = 1.0  # seconds of silence after a command's exit that end it, though a child holds its output
 TROUBLES: Final = (paramiko.SSHException, EOFError, OSError)
 
 
@@ -109,25 +109,25 @@ class Session:
     def has_exited(self) -> bool:
         return self._channel.status_event.is_set() and self._channel.exit_status >= 0
 
-    def rest(self, deadline: float, take: Callable[[bytes], None], stdin: bytes = b"") -> int | None:
-        """Feed ``stdin``, hand all output to ``take``; the exit code, or None when ``deadline`` came first."""
+    def rest(
+        self, deadline: float, take: Callable[[bytes], None], stdin: bytes = b"", *, is_whole: bool = False
+    ) -> int | None:
+        """Feed ``stdin``, hand all output to ``take``; the exit code, or None when ``deadline`` came first.
+
+        sshd tells the exit before it sent all output, and a child in the background may keep the output open for ever.
+        ``is_whole`` waits for the real end; else silence after the exit is taken for it.
+        """
         left = memoryview(stdin)
-        ended: float | None = None
         if not left:
             self.end_input()
+        quiet_since: float | None = None
         while True:
-            if left and self.takes_input:
-                try:
-                    left = left[self.send_some(left) :]
-                except InputClosedError:
-                    left = left[:0]
-                if not left:
-                    self.end_input()
+            left = self._feed(left)
             now = time.monotonic()
-            if self.has_exited:
-                ended = ended or now + _AFTER_EXIT
-            until = min(deadline, ended or deadline)
-            wait = 0.0 if left and self.takes_input else 0.01 if left else 0.2
+            if self.has_exited and not is_whole:
+                quiet_since = quiet_since or now
+            until = min(deadline, quiet_since + _AFTER_EXIT) if quiet_since else deadline
+            wait = (0.0 if self.takes_input else 0.01) if left else 0.2
             try:
                 data = self.receive(256 * 1024, timedelta(seconds=max(0.0, min(until - now, wait))))
             except TimeoutError:
@@ -137,8 +137,21 @@ class Session:
             if not data:
                 return self._exit(deadline)
             take(data)
-            if time.monotonic() >= until:
+            quiet_since = None
+            if time.monotonic() >= deadline:
                 return self._channel.exit_status if self.has_exited else None
+
+    def _feed(self, left: memoryview) -> memoryview:
+        """Send what there is room for; what is left. A command that takes no more input may still print."""
+        if not left or not self.takes_input:
+            return left
+        try:
+            left = left[self.send_some(left) :]
+        except InputClosedError:
+            left = left[:0]
+        if not left:
+            self.end_input()
+        return left
 
     def _exit(self, deadline: float) -> int | None:
         """After the end of the output: a command may close it long before it ends."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from typing import Final
 
 from lisa_ci.errors import PipelineError
@@ -13,9 +14,14 @@ MAX_LINE: Final = (
     120 * 1024
 )  # bytes; Linux takes one argument of 128 KiB, and the whole line is one for the login shell
 
-# Says its process group on stderr, then becomes the command. The group is what we end when the time is over. It also
-# proves that the way here (login shell, sudo) worked, so that sudo's failures are not taken for the command's.
-RUN: Final = 'read -r _ _ _ _ group _ </proc/self/stat; echo "lisa-ci-group $group" >&2; exec "$@" 2>&1'
+# Tells its process group, then becomes the command. The group is what we end when the time is over. What comes before
+# that line is not the command's: a login shell's start files may print, and sudo may refuse.
+RUN: Final = r"""read -r _ _ _ _ group _ </proc/self/stat
+printf "\nlisa-ci-group %s\n" "$group"
+exec "$@" 2>&1"""
+
+# $1 file. Marked for the same reason; errors stay apart from the file's bytes.
+GET: Final = r'''printf "\nlisa-ci-group \n"; exec cat -- "$1"'''
 
 # $1 target, $2 size in bytes, $3 mode. A file that is cut short never gets its name.
 PUT: Final = """set -e
@@ -38,7 +44,8 @@ END: Final = 'kill -KILL "-$1" 2>/dev/null || :'
 
 REBOOT: Final = "systemctl --no-block reboot || reboot"
 
-_GROUP: Final = re.compile(rb"^lisa-ci-group (\d{0,10})$", re.MULTILINE)
+_GROUP: Final = re.compile(rb"\nlisa-ci-group (\d{0,10})\n")
+_NOISE: Final = 4096  # bytes kept of what comes before the mark
 
 
 def command_line(arguments: tuple[str, ...], become: Become) -> bytes:
@@ -52,16 +59,42 @@ def command_line(arguments: tuple[str, ...], become: Become) -> bytes:
     return line
 
 
-def group_of(errors: bytes) -> int | None:
-    """The process group that RUN told; 0 when it could not tell (no /proc); None when RUN was never reached."""
-    found = _GROUP.search(errors)
-    return int(found[1] or 0) if found else None
-
-
 def sentence(text: bytes) -> str:
     """The last line a tool printed, safe to show: printable, at most 300 characters."""
     lines = [line for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
     return "".join(char if char.isprintable() else "?" for char in (lines[-1] if lines else ""))[:300]
+
+
+class Marked:
+    """Hands on what comes after the mark of RUN and GET, from a stream in any pieces.
+
+    ``group`` is None until the mark came; then the process group, 0 where the machine could not tell.
+    """
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._before = bytearray(b"\n")
+        self.group: int | None = None
+
+    def __call__(self, data: bytes) -> None:
+        if self.group is not None:
+            self._take(data)
+            return
+        self._before += data
+        found = _GROUP.search(self._before)
+        if found is None:
+            del self._before[:-_NOISE]
+            return
+        rest = bytes(self._before[found.end() :])
+        self.group = int(found[1] or 0)
+        self._before = self._before[: found.start()]
+        if rest:
+            self._take(rest)
+
+    @property
+    def noise(self) -> bytes:
+        """The end of what came before the mark."""
+        return bytes(self._before)
 
 
 class Capped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -238,13 +239,32 @@ class TestMachine:
         (tmp_path / "tool").write_text("#!/bin/sh\necho ran\n")
         (tmp_path / "tool").chmod(0o755)
         (tmp_path / "link").symlink_to("tool")
+        (tmp_path / "loop").symlink_to(".")
         (tmp_path / ("long" * 40)).write_text("name")
         machine.put_tree(tmp_path, there / "suite")
         listing = machine.run("sh", "-c", f"cd {there}/suite && find . | sort", timeout=SOON).output.decode()
         assert listing.split("\n")[:-1] == sorted(
-            (".", "./deep", "./deep/deeper", "./deep/deeper/grün ★", "./link", "./" + "long" * 40, "./tool")
+            (".", "./deep", "./deep/deeper", "./deep/deeper/grün ★", "./link", "./loop", "./" + "long" * 40, "./tool")
         )
         assert machine.run(f"{there}/suite/link", timeout=SOON).output == b"ran\n"
+
+    def test_a_folder_with_something_odd_in_it_says_so(
+        self, machine: Machine, there: PurePosixPath, tmp_path: Path
+    ) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(LisaCiError, match="pipe: it is not a file"):
+            machine.put_tree(tmp_path, there)
+        with pytest.raises(LisaCiError, match="it is not a folder"):
+            machine.put_tree(tmp_path / "absent", there)
+
+    def test_a_folder_onto_a_file_says_why(self, machine: Machine, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(bytes(3_000_000))
+        with pytest.raises(LisaCiError, match=r"cannot copy .*: "):
+            machine.put_tree(tmp_path, PurePosixPath("/proc/version"))
+
+    def test_it_can_be_reconnected_at_any_time(self, machine: Machine) -> None:
+        machine.reconnect(timeout=SOON)
+        assert machine.run("echo", "again", timeout=SOON).output == b"again\n"
 
     def test_the_console_answers_from_any_byte_on(self, machine: Machine) -> None:
         whole = b"".join(machine.console())

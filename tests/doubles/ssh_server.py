@@ -48,15 +48,14 @@ class Faults:
     refused_logins: int = 0
     refuses_exec: bool = False
     overruns_window: bool = False  # sends stdout without caring for the window
-    is_mute: bool = False  # keeps every connection, but no byte passes any more
 
 
 class _Wire:
     """A socket that can go silent without closing, as a machine that hangs."""
 
-    def __init__(self, sock: socket.socket, faults: Faults) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._faults = faults
+        self.is_mute = False
 
     @property
     def _closed(self) -> bool:
@@ -66,13 +65,13 @@ class _Wire:
         self._sock.settimeout(seconds)
 
     def recv(self, size: int) -> bytes:
-        if self._faults.is_mute:
+        if self.is_mute:
             time.sleep(0.05)
             raise TimeoutError
         return self._sock.recv(size)
 
     def send(self, data: bytes) -> int:
-        return len(data) if self._faults.is_mute else self._sock.send(data)
+        return len(data) if self.is_mute else self._sock.send(data)
 
     def getpeername(self) -> object:
         return self._sock.getpeername()
@@ -96,6 +95,7 @@ class SshServer:
     home: Path = field(init=False)
     _listener: socket.socket = field(init=False)
     _sockets: list[socket.socket] = field(default_factory=list)
+    _wires: list[_Wire] = field(default_factory=list)
     _transports: list[paramiko.Transport] = field(default_factory=list)
     _threads: list[threading.Thread] = field(default_factory=list)
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -146,6 +146,11 @@ class SshServer:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def freeze(self) -> None:
+        """No byte passes on the connections there are, but they stay; new ones are not touched."""
+        for wire in self._wires:
+            wire.is_mute = True
 
     def drop(self) -> None:
         """Cut every connection, as a machine that crashes."""
@@ -206,7 +211,9 @@ class SshServer:
 
     def _speak_ssh(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport = paramiko.Transport(_Wire(sock, self.faults))  # type: ignore[arg-type]
+        wire = _Wire(sock)
+        self._wires.append(wire)
+        transport = paramiko.Transport(wire)  # type: ignore[arg-type]
         transport.set_log_channel("lisa_ci.ssh.paramiko")
         transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(self.host.private)))
         self._transports.append(transport)

@@ -231,7 +231,7 @@ def test_why_the_machine_died_is_in_the_message(server: SshServer) -> None:
 def test_a_machine_that_hangs_is_noticed_without_a_byte_from_us(server: SshServer) -> None:
     silence = timedelta(seconds=1)
     with connected(server.login(), silence=silence) as machine, machine.channel("cat") as channel:
-        server.faults.is_mute = True
+        server.freeze()
         started = time.monotonic()
         with pytest.raises(MachineLostError, match="silent for 1 s"):
             channel.receive(10, SOON)
@@ -269,14 +269,14 @@ def test_a_server_that_ignores_the_window_is_cut_off(server: SshServer) -> None:
 
 def test_a_command_that_ends_without_an_exit_is_a_lost_machine(server: SshServer) -> None:
     with connected(server.login()) as machine:
-        server.answer = lambda _: Answer(stdout=b"x", exit=None)
+        server.answer = lambda _: Answer(stdout=b"\nlisa-ci-group 0\nx", exit=None)
         with pytest.raises(MachineLostError, match="without saying how"):
             machine.run("true", timeout=SOON)
 
 
 def test_a_file_that_is_cut_off_on_the_way_leaves_nothing(server: SshServer, tmp_path: Path) -> None:
     with connected(server.login()) as machine:
-        server.answer = lambda _: Answer(stdout=b"half", exit=None)
+        server.answer = lambda _: Answer(stdout=b"\nlisa-ci-group \nhalf", exit=None)
         with pytest.raises(MachineLostError):
             machine.get(PurePosixPath("/etc/hostname"), tmp_path / "target")
     assert not list(tmp_path.glob("target*"))
@@ -303,30 +303,35 @@ def test_a_lost_machine_can_be_reconnected(server: SshServer) -> None:
 class _Boots:
     """Boot ids and what a reboot does, told by a function instead of a kernel."""
 
-    def __init__(self, server: SshServer, *, changes: bool = True, drops: bool = True, code: int = 0) -> None:
+    def __init__(
+        self, server: SshServer, *, changes: bool = True, drops: bool = True, freezes: bool = False, code: int = 0
+    ) -> None:
         self.number = 1
-        self._server, self._changes, self._drops, self._code = server, changes, drops, code
+        self._server, self._changes, self._drops, self._freezes, self._code = server, changes, drops, freezes, code
         self._timer: threading.Timer | None = None
         server.answer = self.answer
 
     def answer(self, line: str) -> Answer | None:
-        marked = b"lisa-ci-group 0\n"
+        marked = b"\nlisa-ci-group 0\n"
         if "boot_id" in line:
-            return Answer(stdout=f"boot-{self.number}\n".encode(), stderr=marked)
+            return Answer(stdout=marked + f"boot-{self.number}\n".encode())
         if "reboot" not in line:
             return None
         if self._code:
-            return Answer(stdout=b"Access denied\n", stderr=marked, exit=self._code)
+            return Answer(stdout=marked + b"Access denied\n", exit=self._code)
         if self._drops:
             self._timer = threading.Timer(0.2, self._go_down)
             self._timer.start()
-        return Answer(stderr=marked)
+        return Answer(stdout=marked)
 
     def _go_down(self) -> None:
         self.number += self._changes
         self._server.faults.silent_connections = 1
         self._server.faults.refused_logins = 1
-        self._server.drop()
+        if self._freezes:
+            self._server.freeze()
+        else:
+            self._server.drop()
 
 
 def test_a_reboot_comes_back_connected_to_the_new_boot(server: SshServer) -> None:
@@ -335,6 +340,24 @@ def test_a_reboot_comes_back_connected_to_the_new_boot(server: SshServer) -> Non
         assert machine.boot_id() == "boot-1"
         machine.reboot(timeout=SOON)
         assert machine.boot_id() == "boot-2"
+
+
+def test_a_reboot_that_leaves_the_old_connection_hanging_is_noticed_soon(server: SshServer) -> None:
+    with connected(server.login()) as machine:
+        _Boots(server, freezes=True)
+        started = time.monotonic()
+        machine.reboot(timeout=SOON)
+        assert machine.boot_id() == "boot-2"
+        assert time.monotonic() - started < 12
+
+
+def test_a_login_shell_that_prints_does_not_spoil_output_or_files(server: SshServer, tmp_path: Path) -> None:
+    marked = b"Welcome!\nno newline at the end\nlisa-ci-group 0\n"
+    with connected(server.login()) as machine:
+        server.answer = lambda _: Answer(stdout=marked + b"it\n", stderr=b"setlocale: cannot\n")
+        assert machine.run("echo", "it", timeout=SOON).output == b"it\n"
+        machine.get(PurePosixPath("/some/file"), tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == b"it\n"
 
 
 def test_a_connection_to_the_old_boot_is_not_taken_for_the_new_one(server: SshServer) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lisa_ci.errors import PipelineError
 from lisa_ci.model import Become
-from lisa_ci.ssh.words import MAX_LINE, Capped, command_line, group_of, sentence
+from lisa_ci.ssh.words import MAX_LINE, Capped, Marked, command_line, sentence
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
@@ -67,20 +67,35 @@ def test_capped_output_holds_no_more_than_it_keeps_and_one_block() -> None:
 
 
 @pytest.mark.parametrize(
-    ("errors", "group"),
+    ("stream", "group", "output"),
     [
-        (b"lisa-ci-group 4711\n", 4711),
-        (b"sudo: unable to resolve host x\nlisa-ci-group 12\nmore\n", 12),
-        (b"lisa-ci-group \n", 0),
-        (b"", None),
-        (b"sudo: a password is required\n", None),
-        (b"lisa-ci-group 99999999999999999999\n", None),
-        (b"lisa-ci-group -1\n", None),
-        (b"lisa-ci-group 1; rm -rf /\n", None),
+        (b"\nlisa-ci-group 4711\n", 4711, b""),
+        (b"\nlisa-ci-group 4711\nx\n\nlisa-ci-group 5\n", 4711, b"x\n\nlisa-ci-group 5\n"),
+        (b"Welcome to x\nlisa-ci-group 12\nout", 12, b"out"),
+        (b"\nlisa-ci-group \nout", 0, b"out"),
+        (b"", None, b""),
+        (b"This account is not available\n", None, b""),
+        (b"\nlisa-ci-group 99999999999999999999\nout", None, b""),
+        (b"\nlisa-ci-group -1\nout", None, b""),
+        (b"\nlisa-ci-group 1; rm -rf /\nout", None, b""),
     ],
 )
-def test_only_a_plain_number_is_a_process_group(errors: bytes, group: int | None) -> None:
-    assert group_of(errors) == group
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_only_what_comes_after_the_mark_is_output(stream: bytes, group: int | None, output: bytes, size: int) -> None:
+    taken: list[bytes] = []
+    marked = Marked(taken.append)
+    for start in range(0, len(stream), size):
+        marked(stream[start : start + size])
+    assert (marked.group, b"".join(taken)) == (group, output)
+
+
+def test_noise_without_end_is_not_kept() -> None:
+    marked = Marked(lambda _: None)
+    for _ in range(100):
+        marked(b"x" * 100_000)
+    assert len(marked.noise) <= 4096
+    marked(b"\nlisa-ci-group 7\n")
+    assert marked.group == 7
 
 
 @given(st.binary())
