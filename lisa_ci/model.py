@@ -252,8 +252,10 @@ def unmet(requirements: Requirements, capabilities: Mapping[str, Capability]) ->
 
 
 def _meets(given: Capability | None, wanted: Capability) -> bool:
-    if isinstance(wanted, bool) or isinstance(given, bool) or isinstance(wanted, str) or isinstance(given, str):
+    if isinstance(wanted, bool) or isinstance(given, bool):
         return type(given) is type(wanted) and given == wanted
+    if isinstance(wanted, str) or isinstance(given, str):
+        return given == wanted  # also where one is a StrEnum's member, as a suite file gives it
     return given is not None and given >= wanted
 
 

@@ -17,7 +17,7 @@ import pytest
 from lisa_ci import files, process, registry
 from lisa_ci.commands.suite import mistakes_of, warnings_of
 from lisa_ci.drivers.shell import ShellDriver
-from lisa_ci.model import Case, Completed, Outcome, Result
+from lisa_ci.model import Case, Completed, Firmware, Outcome, Profile, Result, unmet
 from lisa_ci.pipeline.suites import bundled_suites, load_suite
 
 ROOT = files.shipped("suites")
@@ -42,6 +42,13 @@ def test_the_suites_hold_a_few_dozen_checks_that_each_say_when_they_fail() -> No
     cases = [case for name in ("boot", "userland") for case in load_suite(ROOT / name, registry.known()).cases or ()]
     assert len(cases) == len(CHECKS) >= 40
     assert [case.id for case in cases if len(case.description) < 40] == []
+
+
+def test_a_check_for_uefi_alone_fits_a_uefi_profile_alone() -> None:
+    cases = {case.id: case for case in load_suite(ROOT / "boot", registry.known()).cases or ()}
+    requires = cases["uefi-variables"].requires
+    assert unmet(requires, Profile(name="u", firmware=Firmware.UEFI).capabilities) == ()
+    assert unmet(requires, Profile(name="b", firmware=Firmware.BIOS).capabilities) != ()
 
 
 def test_the_checks_share_their_words() -> None:
