@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from lisa_ci import download, files, process
+from lisa_ci import download, files, nbd, process, sparse
 from lisa_ci.errors import LisaCiError, PipelineError, ToolError
 from lisa_ci.events import Emit, Event, StageAdvanced, StageEnded, StageStarted
 from lisa_ci.model import Image, ImageFormat, ImageSource
@@ -27,11 +27,10 @@ from lisa_ci.model import Image, ImageFormat, ImageSource
 MIB: Final = 1 << 20
 MAX_DISK_BYTES: Final = 4 << 40
 MAX_MATCHES_SHOWN: Final = 10
-_BLOCK: Final = MIB
-_ZEROS: Final = bytes(_BLOCK)
 _STEP_BYTES: Final = 64 * MIB
 _PLACE: Final = "image"
 _TOOL_MEMORY_BYTES: Final = 4 << 30
+_MAP_LIMIT: Final = 256 << 20
 _CHECK_LEAKS: Final = 3  # space that nobody uses: harmless
 _INFO_TIMEOUT: Final = timedelta(seconds=60)
 _SLOWEST_BYTES_A_SECOND: Final = 20 * MIB
@@ -299,11 +298,13 @@ def disk_digest(path: Path, container: ImageFormat, emit: Emit = ignore) -> tupl
     Always recomputed, streaming: no raw copy is made, memory is a few MiB.
     """
     size = virtual_size(path, container)
-    blocks = raw_blocks(path, size) if container is ImageFormat.RAW else _nbd_blocks(path, container, size)
+    blocks = sparse.raw_blocks(path, size) if container is ImageFormat.RAW else _contained_blocks(path, container, size)
     return digest_of_blocks(blocks, size, str(path), emit)
 
 
-def digest_of_blocks(blocks: Iterable[bytes | memoryview], size: int, name: str, emit: Emit) -> tuple[str, int]:
+def digest_of_blocks(
+    blocks: Iterable[bytes | bytearray | memoryview], size: int, name: str, emit: Emit
+) -> tuple[str, int]:
     """``disk_digest`` of a disk of ``size`` bytes that comes in blocks; PipelineError where they are more or fewer."""
     padded = -(-size // MIB) * MIB
     digest, done, announced = hashlib.sha256(), 0, 0
@@ -316,56 +317,48 @@ def digest_of_blocks(blocks: Iterable[bytes | memoryview], size: int, name: str,
                 emit(StageAdvanced(place=_PLACE, stage="digest", done=done))
         if done != size:
             raise PipelineError(f"image {name} gave {done} bytes of its {size}: it is damaged, or it was changed")
-        digest.update(_ZEROS[: padded - size])
+        digest.update(sparse.ZEROS[: padded - size])
     return digest.hexdigest(), padded
 
 
-def raw_blocks(path: Path, size: int) -> Iterator[bytes | memoryview]:
-    """The first ``size`` bytes of a file in blocks of at most 1 MiB; holes are not read."""
-    with path.open("rb", buffering=0) as file:
-        buffer = memoryview(bytearray(_BLOCK))
-        position = 0
-        while position < size:
-            data = _seek(file.fileno(), position, os.SEEK_DATA, size)
-            yield from _zeros(data - position)
-            position, hole = data, _seek(file.fileno(), data, os.SEEK_HOLE, size) if data < size else data
-            while position < hole:
-                count = os.preadv(file.fileno(), [buffer[: min(_BLOCK, hole - position)]], position)
-                if count == 0:
-                    return  # the file shrank under us; the caller counts
-                position += count
-                yield buffer[:count]
-
-
-def is_zeros(block: bytes | memoryview) -> bool:
-    """True for a block of ``raw_blocks`` that holds nothing."""
-    return block is _ZEROS or bytes(block) == _ZEROS[: len(block)]
-
-
-def _seek(descriptor: int, position: int, whence: int, size: int) -> int:
-    try:
-        return min(size, os.lseek(descriptor, position, whence))
-    except OSError:  # ENXIO: no data up to the end
-        return size
-
-
-def _zeros(count: int) -> Iterator[bytes | memoryview]:
-    whole, rest = divmod(count, _BLOCK)
-    for _ in range(whole):
-        yield _ZEROS
-    if rest:
-        yield memoryview(_ZEROS)[:rest]
-
-
-def _nbd_blocks(path: Path, container: ImageFormat, size: int) -> Iterator[bytes]:
-    """The disk in any container as one stream: QEMU serves it, libnbd's copy program writes it to its stdout."""
+def _contained_blocks(path: Path, container: ImageFormat, size: int) -> Iterator[bytes | bytearray | memoryview]:
+    """The disk in a container in order; what its own map calls zero is not even asked for."""
     absolute = str(path.absolute())
-    server = limited("qemu-nbd", "--read-only", f"--format={QEMU_FORMAT[container]}", absolute)
-    command = [*limited("nbdcopy"), "--", "[", *server, "]", "-"]
+    deadline = time.monotonic() + time_for(size).total_seconds()
+    extents = list(_extents(absolute, container, size))
+    server = limited("qemu-nbd", "--read-only", "--cache=writeback", f"--format={QEMU_FORMAT[container]}", absolute)
     try:
-        yield from process.stream(command, timeout=time_for(size))
+        with nbd.served(server) as export:
+            if export.size != size:
+                raise PipelineError(f"image {path} has {export.size} bytes where {size} were told; it changed")
+            data = export.read(((start, length) for start, length, is_zero in extents if not is_zero), deadline)
+            for _, length, is_zero in extents:
+                yield from sparse.zeros(length) if is_zero else _next_bytes(data, length)
     except ToolError as error:
         raise PipelineError(f"image {path} cannot be read: {error.message}", hint=error.hint) from error
+
+
+def _next_bytes(blocks: Iterator[bytearray], length: int) -> Iterator[bytes | bytearray]:
+    while length > 0:
+        block = next(blocks)
+        length -= len(block)
+        yield block
+
+
+def _extents(absolute: str, container: ImageFormat, size: int) -> Iterator[tuple[int, int, bool]]:
+    """(start, length, is zero) from 0 to ``size`` without a gap; one extent to be read where the map cannot be had."""
+    command = limited("qemu-img", "map", "--output=json", "-f", QEMU_FORMAT[container], absolute)
+    finished = process.run(command, timeout=time_for(size), limit=_MAP_LIMIT)
+    position = 0
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        for extent in json.loads(finished.stdout):
+            start, length = int(extent["start"]), int(extent["length"])
+            if start != position or length <= 0 or start + length > size:
+                break
+            yield start, length, extent["zero"] is True
+            position += length
+    if position < size:
+        yield position, size - position, False
 
 
 def _remembered_digest(path: Path, container: ImageFormat, emit: Emit) -> tuple[str, int]:

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from lisa_ci import files, image
+from lisa_ci import files, image, sparse
 from lisa_ci.errors import DataError, LisaCiError, PublishingError, VerificationError
 from lisa_ci.events import Emit, Message
 from lisa_ci.protocols import Published, Release, Staged
@@ -282,9 +282,9 @@ def _copy(source: Path, target: Path) -> str:
     given = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(given, "rb"), target.open("wb", buffering=0) as file:
         size = os.fstat(given).st_size
-        for block in image.raw_blocks(source, size):
+        for block in sparse.raw_blocks(source, size):
             digest.update(block)
-            if not image.is_zeros(block):
+            if not sparse.is_zeros(block):
                 _write_at(file.fileno(), block, position)
             position += len(block)
         file.truncate(position)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from lisa_ci import files, image
+from lisa_ci import files, image, sparse
 from lisa_ci.errors import DataError, LisaCiError, PipelineError, Problem, VerificationError
 from lisa_ci.events import Emit
 from lisa_ci.model import ImageFormat
@@ -145,7 +145,7 @@ def disk_of(path: Path, kind: ImageFormat, emit: Emit) -> tuple[str, int]:
     if kind is not ImageFormat.VHD:
         return image.disk_digest(path, kind, emit)
     size = path.stat().st_size - vhd.FOOTER_BYTES
-    return image.digest_of_blocks(image.raw_blocks(path, size), size, str(path), emit)
+    return image.digest_of_blocks(sparse.raw_blocks(path, size), size, str(path), emit)
 
 
 def _look_at_evidence(look: Inspection, claimed: Manifest, judge: Judge) -> None:

@@ -1,0 +1,48 @@
+"""Files with holes: read in blocks without reading the holes, and written with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+BLOCK: Final = 1 << 20
+ZEROS: Final = bytes(BLOCK)
+
+
+def raw_blocks(path: Path, size: int) -> Iterator[bytes | memoryview]:
+    """The first ``size`` bytes of a file in blocks of at most 1 MiB; holes are not read."""
+    with path.open("rb", buffering=0) as file:
+        buffer = memoryview(bytearray(BLOCK))
+        position = 0
+        while position < size:
+            data = _seek(file.fileno(), position, os.SEEK_DATA, size)
+            yield from zeros(data - position)
+            position, hole = data, _seek(file.fileno(), data, os.SEEK_HOLE, size) if data < size else data
+            while position < hole:
+                count = os.preadv(file.fileno(), [buffer[: min(BLOCK, hole - position)]], position)
+                if count == 0:
+                    return  # the file shrank under us; the caller counts
+                position += count
+                yield buffer[:count]
+
+
+def is_zeros(block: bytes | memoryview) -> bool:
+    """True for a block of ``raw_blocks`` that holds nothing."""
+    return block is ZEROS or bytes(block) == ZEROS[: len(block)]
+
+
+def _seek(descriptor: int, position: int, whence: int, size: int) -> int:
+    try:
+        return min(size, os.lseek(descriptor, position, whence))
+    except OSError:  # ENXIO: no data up to the end
+        return size
+
+
+def zeros(count: int) -> Iterator[bytes | memoryview]:
+    whole, rest = divmod(count, BLOCK)
+    for _ in range(whole):
+        yield ZEROS
+    if rest:
+        yield memoryview(ZEROS)[:rest]
