@@ -37,6 +37,8 @@ _MOST_EXTENSIONS: Final = 64
 logging.getLogger(_LOG).addHandler(logging.NullHandler())
 logging.getLogger(_LOG).propagate = False
 
+Trouble = paramiko.SSHException | EOFError | OSError
+
 
 class RefusedError(Exception):
     """The server does not accept our user or key."""
@@ -170,10 +172,10 @@ class Link(paramiko.Transport):
             MSG_CHANNEL_REQUEST: _on_request,
         }
 
-    def get_exception(self) -> Exception | None:
+    def get_exception(self) -> Trouble | None:
         """Whatever a hostile server made the reading thread stumble over, as one of three classes."""
         error = super().get_exception()
-        if error is None or isinstance(error, paramiko.SSHException | EOFError | OSError):
+        if error is None or isinstance(error, Trouble):
             return error
         return paramiko.SSHException(f"broken protocol: {type(error).__name__}")
 

@@ -162,11 +162,12 @@ class SshMachine:
                 link.close()
 
     def _prove(self, left: timedelta) -> None:
-        try:
-            self._run(("true",), timeout=min(left, _PROBE))
-        except BaseException:
-            self.close()
-            raise
+        with contextlib.ExitStack() as unless_proven:
+            unless_proven.callback(self.close)
+            limit = min(left, _PROBE)
+            if self._run(("true",), timeout=limit).exit != 0:
+                raise self._lost(f"it lets us in, but does not run a command within {limit.total_seconds():.0f} s")
+            unless_proven.pop_all()
 
     def _check(self) -> None:
         why = self._is_alive()

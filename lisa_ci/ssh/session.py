@@ -45,15 +45,20 @@ class Session:
 
     def send_some(self, data: memoryview) -> int:
         """A part of ``data``, at least one byte, as soon as there is room."""
-        try:
-            count = self._channel.send(bytes(data[:SEND]))
-        except TimeoutError:
-            raise self._lost(f"a command takes no input for {self._patience:g} s") from None
-        except TROUBLES as error:
-            raise self._ended(str(error)) from error
-        if not count:
-            raise self._ended("its input is closed")
-        return count
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                count = self._channel.send(bytes(data[:SEND]))
+            except TimeoutError:
+                # paramiko has one timeout for both ways, and "receive" may have shortened it in another thread.
+                if time.monotonic() < deadline:
+                    continue
+                raise self._lost(f"a command takes no input for {self._patience:g} s") from None
+            except TROUBLES as error:
+                raise self._ended(str(error)) from error
+            if not count:
+                raise self._ended("its input is closed")
+            return count
 
     def _ended(self, why: str) -> MachineLostError:
         if self._link.is_active() and self._channel.closed:

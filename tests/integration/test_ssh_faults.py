@@ -194,6 +194,29 @@ def test_a_server_that_refuses_commands_is_no_machine(server: SshServer) -> None
         connect(server.login(), timeout=SHORT)
 
 
+def test_a_machine_that_lets_us_in_but_runs_nothing_is_no_machine(server: SshServer) -> None:
+    def slow(_: str) -> Answer:
+        time.sleep(2)
+        return Answer()
+
+    server.answer = slow
+    with pytest.raises(ProvisioningError, match="lets us in, but does not run a command within 1 s"):
+        connect(server.login(), timeout=timedelta(seconds=1.2))
+
+
+def test_sending_and_receiving_in_two_threads_do_not_disturb_each_other(server: SshServer) -> None:
+    data = bytes(range(256)) * 40_000
+    with connected(server.login()) as machine, machine.channel("sh", "-c", "sleep 1; cat") as channel:
+        sender = threading.Thread(target=channel.send, args=(data,))
+        sender.start()
+        got = bytearray()
+        while len(got) < len(data):
+            with contextlib.suppress(TimeoutError):
+                got += channel.receive(1 << 20, timedelta(seconds=0.01))
+        sender.join()
+        assert got == data
+
+
 # ---- once in -------------------------------------------------------------------------------------------------------
 
 
