@@ -105,7 +105,8 @@ def lists(text: str) -> str:
 
 
 def journal(text: str) -> str:
-    return f'program journalctl \'printf "%s\\n" "{text}"\''
+    """A journalctl that tells one line."""
+    return f"put /etc/said {shlex.quote(text)}; program journalctl 'cat /etc/said; echo'"
 
 
 def test_what_a_check_is_shown_stays_in_its_namespace() -> None:
@@ -237,6 +238,26 @@ def test_a_check_fails_on_what_it_is_there_to_find(
     result = run(check, *prelude, **facts)
     assert result.outcome is Outcome.FAILED, result
     assert message in result.message
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        ("integrity: Couldn't get UEFI MokListRT", Outcome.PASSED),
+        ("RETBleed: WARNING: Spectre v2 mitigation leaves CPU vulnerable", Outcome.PASSED),
+        ("EXT4-fs (vda1): integrity: Couldn't get UEFI", Outcome.FAILED),
+        ("ata1.00: failed command: READ DMA", Outcome.FAILED),
+    ],
+)
+def test_a_kernel_error_is_allowed_only_by_its_own_line_of_the_list(line: str, outcome: Outcome) -> None:
+    assert run("kernel-errors", SYSTEMD, journal(line)).outcome is outcome
+
+
+def test_every_allowed_kernel_error_has_its_reason() -> None:
+    lines = (ROOT / "boot" / "kernel-errors.allowed").read_text().splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    assert rows
+    assert [row for row in rows if len(row) != 2 or len(row[1]) < 20] == []
 
 
 def test_most_checks_are_seen_to_fail() -> None:
