@@ -16,7 +16,6 @@ PER_OUTCOME: Final = 50
 _HEAD: Final = 1_000
 _TAIL: Final = 3_000
 _SUB_RESULTS: Final = 10
-_SUB_RESULT_CHARACTERS: Final = 200
 _SKIPS: Final = 200
 _OTHER: Final = "(other reasons)"
 
@@ -109,9 +108,13 @@ def _excerpt(result: Result) -> str:
     detail = result.detail
     if len(detail) > _HEAD + _TAIL:
         detail = f"{detail[:_HEAD]}\n[… {len(detail) - _HEAD - _TAIL} characters left out …]\n{detail[-_TAIL:]}"
-    bad = [f"{child.outcome}: {_short(child.name)} {_short(child.message)}".strip() for child in _bad(result)]
+    bad = [_sub_line(child) for child in _bad(result)]
     shown = bad[:_SUB_RESULTS] + ([f"and {len(bad) - _SUB_RESULTS} more sub-tests"] if len(bad) > _SUB_RESULTS else [])
     return printable("\n".join([*shown, detail])).strip("\n")
+
+
+def _sub_line(child: SubResult) -> str:
+    return ": ".join(part for part in (child.outcome.value, _short(child.name), _short(child.message)) if part)
 
 
 def _bad(result: Result) -> Iterator[SubResult]:

@@ -52,7 +52,7 @@ def judge(plan: Plan, run: LegRun, reasons: Reasons, watch: Watch) -> Counts:
     if run.run.error:
         reasons.add(reason(Kind.NOT_JUDGED, f"the image was not judged: {run.run.error}", leg=run.leg))
     elif not run.run.is_complete:
-        told = f"the leg died on its way, with {counts.total.total()} results written"
+        told = f"the leg died on its way; cases with a result: {counts.total.total()}"
         reasons.add(reason(Kind.INCOMPLETE_RUN, told, leg=run.leg))
     elif not run.run.only:
         for task in tasks.values():

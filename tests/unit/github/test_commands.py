@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lisa_ci.github.commands import Fence, add_mask, command, cut, endgroup, group, neutral, printable
@@ -23,12 +23,14 @@ HOSTILE = st.lists(
 
 @given(HOSTILE)
 @example("100 %0A %250A % \r\n::error::no")
+@settings(deadline=None)
 def test_the_runner_reads_the_data_that_was_given(data: str) -> None:
     (issued,) = read_log([command("notice", data)])
     assert issued == Issued("notice", cut(printable(data), 4096))
 
 
 @given(HOSTILE.filter(str.strip), HOSTILE)
+@settings(deadline=None)
 def test_the_runner_reads_the_properties_that_were_given(title: str, data: str) -> None:
     line = command("error", data, title=title, file="a,b:c=d.sh", line=3, endLine=None, col=None)
     (issued,) = read_log([line])
@@ -37,6 +39,7 @@ def test_the_runner_reads_the_properties_that_were_given(title: str, data: str) 
 
 
 @given(HOSTILE)
+@settings(deadline=None)
 def test_a_command_is_one_line_that_can_be_written(data: str) -> None:
     line = command("warning", data, title=data)
     assert "\n" not in line
@@ -98,6 +101,7 @@ def test_an_empty_secret_masks_nothing() -> None:
 
 
 @given(st.lists(HOSTILE))
+@settings(deadline=None)
 def test_nothing_inside_a_fence_is_a_command(lines: list[str]) -> None:
     fence = Fence()
     issued = read_log([*fence.wrap(lines), command("notice", "after")])
@@ -115,6 +119,7 @@ def test_each_fence_has_a_token_that_cannot_be_guessed() -> None:
 @example("a\r::error::x")
 @example("\xa0\u2003::error::x")
 @example("#\x1b[0m#[error]x")
+@settings(deadline=None)
 def test_neutral_text_holds_no_command(text: str) -> None:
     assert read_log([neutral(text)]) == []
 
@@ -125,6 +130,7 @@ def test_neutral_leaves_harmless_text_as_it_is(text: str) -> None:
 
 
 @given(HOSTILE)
+@settings(deadline=None)
 def test_printable_text_has_no_control_characters_but_newlines_and_tabs(text: str) -> None:
     shown = printable(text)
     assert all(character in "\t\n\r" or not re.match(r"[\x00-\x1f\x7f-\x9f]", character) for character in shown)
@@ -142,6 +148,6 @@ def test_a_sequence_that_never_ends_hides_nothing() -> None:
 @pytest.mark.parametrize("piece", ["\n", "\x1b[0", "\x1b]0", "\x1b", "##", " ", "\r\n:"])
 def test_cleaning_a_megabyte_takes_no_time_that_grows_with_its_square(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
-    started = time.perf_counter()
+    started = time.process_time()
     neutral(text)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3

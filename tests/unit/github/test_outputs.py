@@ -14,7 +14,7 @@ from tests.doubles.github_runner import read_outputs
 
 
 @given(value=st.text(st.characters(exclude_categories=["Cs"])))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_runner_reads_the_value_that_was_set(value: str, tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_bytes(b"")
@@ -116,6 +116,7 @@ PARTS = st.lists(
 
 
 @given(PARTS, st.integers(min_value=0, max_value=800))
+@settings(deadline=None)
 def test_cut_markdown_fits_and_starts_like_the_original(text: str, limit: int) -> None:
     cut = cut_markdown(text, limit)
     assert len(cut.encode()) <= limit
@@ -126,6 +127,7 @@ def test_cut_markdown_fits_and_starts_like_the_original(text: str, limit: int) -
 
 
 @given(PARTS, st.integers(min_value=200, max_value=800))
+@settings(deadline=None)
 def test_cut_markdown_leaves_no_code_block_open(text: str, limit: int) -> None:
     cut = cut_markdown(text, limit)
     if cut != text:
