@@ -183,7 +183,7 @@ class TestBios:
     def test_it_reaches_neither_the_host_nor_the_world(self, bios: Running) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             for address, port in (("10.0.2.2", server.getsockname()[1]), ("10.0.2.3", 53), ("1.1.1.1", 443)):
-                line = f"timeout 5 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed"
+                line = f"timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed"
                 assert told(bios.machine, line) == "closed"
 
     def test_its_console_is_evidence(self, bios: Running) -> None:

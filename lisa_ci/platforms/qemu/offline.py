@@ -151,18 +151,18 @@ class _FileSystem:
 
     def read(self, path: str) -> bytes | None:
         """The file's bytes, 1 MiB at most; None where there is none."""
-        finished = self._run([f"cat {path}"])
+        finished = self._ask(f"cat {path}")
         is_missing = b"not found" in finished.stderr or b"File not found" in finished.stderr
         return None if is_missing else finished.stdout
 
     def exists(self, path: str) -> bool:
-        return b"Inode:" in self._run([f"stat {path}"]).stdout
+        return b"Inode:" in self._ask(f"stat {path}").stdout
 
     def make_folder(self, path: str, owner: User, mode: int) -> None:
         """The folder and its parents; one that is there keeps its owner and mode."""
         for folder in [*reversed(PurePosixPath(path).parents), PurePosixPath(path)][1:]:
             if not self.exists(str(folder)):
-                self._run([f"mkdir {folder}", *_set(str(folder), owner, 0o040000 | mode)], write=True)
+                self._run([f"mkdir {folder}", *_set(str(folder), owner, 0o040000 | mode)])
 
     def write(self, file: GuestFile, owner: User) -> None:
         """The file, replaced where it is there, and read back."""
@@ -171,7 +171,7 @@ class _FileSystem:
         path = PurePosixPath(file.path)
         commands = [f"cd {path.parent}"] + ([f"rm {path.name}"] if self.exists(file.path) else [])
         commands += [f"write {source} {path.name}", *_set(path.name, owner, 0o100000 | file.mode)]
-        told = self._run(commands, write=True).stderr
+        told = self._run(commands).stderr
         source.unlink()
         if self.read(file.path) != file.content:
             reason = told.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
@@ -184,14 +184,16 @@ class _FileSystem:
         unit = next((unit for unit in _NETWORKD if self.exists(unit)), None)
         if unit and not self.exists(str(_WANTS)):
             self.make_folder(str(_WANTS.parent), User(name="root", uid=0, gid=0, home="/root"), 0o755)
-            self._run([f"cd {_WANTS.parent}", f"symlink {_WANTS.name} {unit}"], write=True)
+            self._run([f"cd {_WANTS.parent}", f"symlink {_WANTS.name} {unit}"])
 
-    def _run(self, commands: Sequence[str], *, write: bool = False) -> process.Finished:
-        script = "".join(f"{command}\n" for command in commands).encode()
+    def _ask(self, command: str) -> process.Finished:
+        """One command that changes nothing. Not by a script: debugfs would print the script's lines as well."""
+        return process.run(["debugfs", "-R", command, self._device], timeout=_LIMIT)
+
+    def _run(self, commands: Sequence[str]) -> process.Finished:
         file = self._scratch / "offline.commands"
-        file.write_bytes(script)
-        options = ["-w"] if write else []
-        return process.run(["debugfs", *options, "-f", file, self._device], timeout=_LIMIT)
+        file.write_text("".join(f"{command}\n" for command in commands))
+        return process.run(["debugfs", "-w", "-f", file, self._device], timeout=_LIMIT)
 
 
 def _set(path: str, owner: User, mode: int) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,6 @@ from lisa_ci.platforms.qemu.command_line import FirmwareFile
 _MIB: Final = 1 << 20
 _CREATE_LIMIT: Final = timedelta(seconds=60)
 _ROOM_TO_GROW_BYTES: Final = 1 << 30  # what a machine writes into its overlays, at least
-_RAW_BLOCK: Final = _MIB
 
 # Where distributions put UEFI code and its empty variable store: Debian and Ubuntu, Fedora, Arch, openSUSE.
 _FIRMWARE: Final = (
@@ -81,24 +79,10 @@ def check_space(folder: Path, needed_bytes: int = _ROOM_TO_GROW_BYTES) -> None:
 
 def raw_copy(subject: Image, source: Path, target: Path) -> None:
     """The disk as a raw, sparse file of its padded size; for the offline edit only. Space is checked first."""
+    needed = subject.size_bytes
     if subject.format is ImageFormat.RAW:
-        # A hole costs nothing: what is allocated is what the copy takes.
-        allocated = min(source.stat().st_blocks * 512, subject.size_bytes)
-    else:
-        allocated = subject.size_bytes
-    check_space(target.parent, allocated + _ROOM_TO_GROW_BYTES)
-    if subject.format is ImageFormat.RAW:
-        with target.open("wb") as file:
-            _write_sparse(file.fileno(), image.raw_blocks(source, source.stat().st_size))
-    else:
-        options = ["-f", image.QEMU_FORMAT[subject.format], "-O", "raw", str(source.absolute()), str(target)]
-        process.check(image.limited("qemu-img", "convert", "-q", *options), timeout=image.time_for(subject.size_bytes))
+        needed = min(needed, source.stat().st_blocks * 512)  # a hole costs nothing, in the copy either
+    check_space(target.parent, needed + _ROOM_TO_GROW_BYTES)
+    options = ["-f", image.QEMU_FORMAT[subject.format], "-O", "raw", str(source.absolute()), str(target)]
+    process.check(image.limited("qemu-img", "convert", "-q", *options), timeout=image.time_for(subject.size_bytes))
     os.truncate(target, subject.size_bytes)
-
-
-def _write_sparse(descriptor: int, blocks: Iterator[bytes | memoryview]) -> None:
-    position = 0
-    for block in blocks:
-        if any(block):
-            os.pwrite(descriptor, block, position)
-        position += len(block)
