@@ -90,9 +90,13 @@ def command(
             emit=console.emit,
         )
     finally:
-        failed = _write_junit(plan, out / leg.id)
+        outcomes = _write_junit(plan, out / leg.id)
     _tell(console, run, out / leg.id, is_partial=pattern is not None)
-    return 1 if failed and fail_on == "failed" else 0
+    if pattern is not None and not outcomes:
+        raise PipelineError(
+            f"leg {leg.id} has no case that matches '{pattern}'", hint=f"see {out / leg.id}/inventory.json"
+        )
+    return 1 if fail_on == "failed" and outcomes & {Outcome.FAILED, Outcome.ERRORED} else 0
 
 
 def _leg(plan: Plan, leg_id: str) -> Leg:
@@ -121,25 +125,27 @@ def _suites(plan: Plan, leg: Leg) -> dict[str, Suite]:
 
 def _check_pattern(leg: Leg, suites: dict[str, Suite], pattern: str | None) -> None:
     """A pattern that matches nothing is a typing mistake, where all cases are known."""
-    if pattern is None or any(suite.cases is None for suite in suites.values()):
+    if pattern is None:
         return
     if "#" not in pattern:
         raise PipelineError(f"--case '{pattern}' has no '#'", hint="write SUITE#CASE, for example 'boot#*'")
+    if any(suite.cases is None for suite in suites.values()):
+        return
     keys = [case.key for suite in suites.values() for case in suite.cases or ()]
     if not any(fnmatchcase(key, pattern) for key in keys):
         hint = did_you_mean(pattern, keys) or "see lisa-ci suite show"
         raise PipelineError(f"leg {leg.id} has no case that matches '{pattern}'", hint=hint)
 
 
-def _write_junit(plan: Plan, folder: Path) -> bool:
-    """``junit.xml`` beside the results; True where one of them failed or errored."""
+def _write_junit(plan: Plan, folder: Path) -> set[Outcome]:
+    """``junit.xml`` beside the results; the outcomes that there are."""
     evidence = files.read_leg(folder)
     if evidence is None:
-        return False
+        return set()
     stream = io.BytesIO()
     write_leg_junit(stream, plan, evidence)
     files.write_atomically(files.LegFolder(folder).junit, stream.getvalue())
-    return any(result.outcome in {Outcome.FAILED, Outcome.ERRORED} for result in evidence.results())
+    return {result.outcome for result in evidence.results()}
 
 
 def _tell(console: Console, run: Run, folder: Path, *, is_partial: bool) -> None:

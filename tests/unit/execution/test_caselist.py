@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import shlex
+from datetime import timedelta
+
+import pytest
+
+from lisa_ci.errors import PipelineError
+from lisa_ci.execution.caselist import Planned, case_list
+from lisa_ci.model import Case, Command, Risk
+
+
+def planned(case: str = "a", *, risk: Risk = Risk.NONE, suite: str = "boot", **command: object) -> Planned:
+    arguments = command.pop("arguments", ("sh", "-c", "true"))
+    return Planned(
+        case=Case(suite=suite, id=case, risk=risk),
+        command=Command(arguments=arguments, **command),  # type: ignore[arg-type]
+        timeout=timedelta(seconds=1.5),
+        folder="/var/tmp/it's here",
+        environment={"GREETING": "hello 'you'"},
+    )
+
+
+def words(text: bytes, start: str) -> list[list[str]]:
+    return [shlex.split(line) for line in text.decode().splitlines() if line.startswith(start)]
+
+
+def test_a_case_is_one_call_with_everything_quoted() -> None:
+    text = case_list([planned(arguments=("echo", "a b", "$HOME", "it's\n"), environment={"X": "1 2"})], {})
+    assert shlex.split(text.decode().split("\n", 1)[1])[0:7] == [
+        "lisa_case",
+        "1",
+        "boot#a",
+        "150",
+        "16",
+        "lisa_suite_1",
+        "1",
+    ]
+    assert shlex.split(text.decode().split("\n", 1)[1])[7:] == ["X=1 2", "echo", "a b", "$HOME", "it's\n"]
+
+
+def test_the_suites_folder_and_environment_are_written_once() -> None:
+    text = case_list([planned("a"), planned("b"), planned("c", suite="other")], {"LISA_CI_CORES": "2"})
+    assert len(words(text, "lisa_suite_")) == 2
+    assert words(text, "export") == [["export", "LISA_CI_CORES=2"]]
+    assert [line[5] for line in words(text, "lisa_case")] == ["lisa_suite_1", "lisa_suite_1", "lisa_suite_2"]
+
+
+def test_nothing_runs_ahead_of_a_case_that_may_crash_the_machine() -> None:
+    text = case_list([planned("a"), planned("b", risk=Risk.CRASH), planned("c")], {})
+    assert [line[4] for line in words(text, "lisa_case")] == ["16", "1", "16"]
+
+
+def test_a_command_may_have_a_folder_of_its_own() -> None:
+    text = case_list([planned(directory="/etc")], {})
+    assert words(text, "lisa_case")[0][7:] == [
+        "sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", "/etc", "sh", "-c", "true",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["", "A-B", "1A", "A B", "A=B", "É"])
+def test_a_name_that_is_no_variable_is_refused(name: str) -> None:
+    with pytest.raises(PipelineError, match="environment variable"):
+        case_list([planned(environment={name: "x"})], {})
+
+
+def test_a_zero_byte_is_refused() -> None:
+    with pytest.raises(PipelineError, match="zero byte"):
+        case_list([planned(arguments=("echo", "a\0b"))], {})
