@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import getpass
 import glob
+import os
 import shlex
 import tempfile
 import time
@@ -95,7 +95,7 @@ def _in_machine(
     folder: Path,
 ) -> int:
     lease = Lease(
-        owner=getpass.getuser(),
+        owner=os.environ.get("USER") or str(os.getuid()),
         leg=profile.name,
         attempt=1,
         delete_after=datetime.now(UTC) + _LONGEST,
