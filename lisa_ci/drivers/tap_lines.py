@@ -31,7 +31,7 @@ class Directive(StrEnum):
     """What may follow a ``#`` in a test line. TIMEOUT, ERROR and EXIT (``# exit=1``) only explain a ``not ok``."""
 
     SKIP = "skip"
-    TODO = "todo"
+    TO_DO = "todo"
     XFAIL = "xfail"
     XPASS = "xpass"
     TIMEOUT = "timeout"

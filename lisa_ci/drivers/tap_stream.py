@@ -363,7 +363,7 @@ def _settled(point: _Point) -> tuple[Outcome, str]:
     """What a test line says, and what the document below it says about that."""
     outcome, message = _by_line(point)
     nested = point.nested
-    if nested is None or point.directive in {Directive.TODO, Directive.XFAIL}:
+    if nested is None or point.directive in {Directive.TO_DO, Directive.XFAIL}:
         return outcome, message
     bad = nested.counts[Outcome.FAILED]
     if bad and outcome in {Outcome.PASSED, Outcome.SKIPPED}:
@@ -386,12 +386,12 @@ def _by_line(point: _Point) -> tuple[Outcome, str]:
     match point.is_ok, point.directive:
         case _, Directive.SKIP:
             return Outcome.SKIPPED, point.reason
-        case False, Directive.TODO | Directive.XFAIL:
+        case False, Directive.TO_DO | Directive.XFAIL:
             return Outcome.SKIPPED, one_line(f"expected failure: {point.reason}".rstrip(": "))
         case True, Directive.XFAIL:
             # kselftest writes this for a failure that was expected, TAP's words mean a pass that was not.
             return Outcome.PASSED, one_line(f"ok though marked XFAIL: {point.reason}".rstrip(": "))
-        case True, Directive.TODO | Directive.XPASS:
+        case True, Directive.TO_DO | Directive.XPASS:
             return Outcome.PASSED, one_line(f"unexpected pass: {point.reason}".rstrip(": "))
         case True, _:
             return Outcome.PASSED, ""
