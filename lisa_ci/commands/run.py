@@ -14,7 +14,7 @@ from lisa_ci.errors import PipelineError, ProvisioningError, VerificationError
 from lisa_ci.execution import run_leg
 from lisa_ci.execution.proof import check_plan_digest, check_subject
 from lisa_ci.github.event import attempt
-from lisa_ci.model import Leg, Outcome, Plan, Run, Suite
+from lisa_ci.model import Leg, Outcome, Plan, Suite
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.suites import find_suite, load_suite
 from lisa_ci.reporting.junit import write_leg_junit
@@ -42,7 +42,11 @@ from lisa_ci.reporting.junit import write_leg_junit
 )
 @click.option("--expect-digest", metavar="SHA256", help="Refuse a plan whose file has another digest.")
 @click.option(
-    "--case", "pattern", metavar="GLOB", help="Only cases whose SUITE#CASE matches; the gate does not take such a run."
+    "--case",
+    "only",
+    metavar="GLOB",
+    multiple=True,
+    help="Only cases whose SUITE#CASE matches (may be repeated); the gate does not take such a run.",
 )
 @click.pass_obj
 def command(
@@ -54,7 +58,7 @@ def command(
     keep: bool,
     fail_on: str,
     expect_digest: str | None,
-    pattern: str | None,
+    only: tuple[str, ...],
 ) -> int:
     """Run LEG: make its machine, run its cases, destroy the machine.
 
@@ -65,7 +69,7 @@ def command(
     check_plan_digest(digest, expect_digest or None)
     leg = _leg(plan, leg_id)
     suites = _suites(plan, leg)
-    _check_pattern(leg, suites, pattern)
+    _check_globs(leg, suites, only)
     platform = registry.platform(leg.profile.platform)
     problems = platform.problems(leg.profile)
     if problems:
@@ -86,15 +90,17 @@ def command(
             attempt=attempt(),
             resume=resume,
             keep=keep,
-            pattern=pattern,
+            only=only,
             emit=console.emit,
         )
     finally:
         outcomes = _write_junit(plan, out / leg.id)
-    _tell(console, run, out / leg.id, is_partial=pattern is not None)
-    if pattern is not None and not outcomes:
+    console.say(f"{leg.id}: the results are in {out / leg.id}")
+    if run.error:
+        raise ProvisioningError(f"leg {leg.id} was not judged: {run.error}", hint=f"see {out / leg.id}")
+    if only and not outcomes:
         raise PipelineError(
-            f"leg {leg.id} has no case that matches '{pattern}'", hint=f"see {out / leg.id}/inventory.json"
+            f"leg {leg.id} has no case that matches '{' '.join(only)}'", hint=f"see {out / leg.id}/inventory.json"
         )
     return 1 if fail_on == "failed" and outcomes & {Outcome.FAILED, Outcome.ERRORED} else 0
 
@@ -123,18 +129,16 @@ def _suites(plan: Plan, leg: Leg) -> dict[str, Suite]:
     return suites
 
 
-def _check_pattern(leg: Leg, suites: dict[str, Suite], pattern: str | None) -> None:
-    """A pattern that matches nothing is a typing mistake, where all cases are known."""
-    if pattern is None:
-        return
-    if "#" not in pattern:
-        raise PipelineError(f"--case '{pattern}' has no '#'", hint="write SUITE#CASE, for example 'boot#*'")
-    if any(suite.cases is None for suite in suites.values()):
-        return
+def _check_globs(leg: Leg, suites: dict[str, Suite], only: tuple[str, ...]) -> None:
+    """A glob that matches nothing is a typing mistake, where all cases are known."""
     keys = [case.key for suite in suites.values() for case in suite.cases or ()]
-    if not any(fnmatchcase(key, pattern) for key in keys):
-        hint = did_you_mean(pattern, keys) or "see lisa-ci suite show"
-        raise PipelineError(f"leg {leg.id} has no case that matches '{pattern}'", hint=hint)
+    for glob in only:
+        if "#" not in glob:
+            raise PipelineError(f"--case '{glob}' has no '#'", hint="write SUITE#CASE, for example 'boot#*'")
+        is_known = all(suite.cases is not None for suite in suites.values())
+        if is_known and not any(fnmatchcase(key, glob) for key in keys):
+            hint = did_you_mean(glob, keys) or "lisa-ci suite show tells the cases of a suite"
+            raise PipelineError(f"leg {leg.id} has no case that matches '{glob}'", hint=hint)
 
 
 def _write_junit(plan: Plan, folder: Path) -> set[Outcome]:
@@ -146,9 +150,3 @@ def _write_junit(plan: Plan, folder: Path) -> set[Outcome]:
     write_leg_junit(stream, plan, evidence)
     files.write_atomically(files.LegFolder(folder).junit, stream.getvalue())
     return {result.outcome for result in evidence.results()}
-
-
-def _tell(console: Console, run: Run, folder: Path, *, is_partial: bool) -> None:
-    console.say(f"{run.leg}: the results are in {folder}")
-    if run.error and not (is_partial and run.error.startswith("only the cases")):
-        raise ProvisioningError(f"leg {run.leg} was not judged: {run.error}", hint=f"see {folder}")

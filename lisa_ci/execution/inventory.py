@@ -20,14 +20,14 @@ class Selection:
     left_out: tuple[tuple[Case, str], ...]
 
 
-def select(task: Task, cases: tuple[Case, ...], pattern: str | None = None) -> Selection:
-    """The task's part of a suite's cases, in the suite's order. ``pattern`` is a glob over ``suite#case`` keys."""
+def select(task: Task, cases: tuple[Case, ...], keys: tuple[str, ...] = ()) -> Selection:
+    """The task's part of a suite's cases, in the suite's order. ``keys`` are globs over ``suite#case``; () is all."""
     mine = [
         case
         for case in cases
         if task.shard.contains(case.id)
         and (not task.only or any(fnmatchcase(case.id, glob) for glob in task.only))
-        and (pattern is None or fnmatchcase(case.key, pattern))
+        and (not keys or any(fnmatchcase(case.key, glob) for glob in keys))
     ]
     reasons = {case.id: left_out_reason(task, case.id) for case in mine}
     return Selection(

@@ -53,26 +53,26 @@ def run_leg(
     attempt: int = 1,
     resume: bool = False,
     keep: bool = False,
-    pattern: str | None = None,
+    only: tuple[str, ...] = (),
     silence: timedelta = SILENCE,
     emit: Emit,
 ) -> Run:
     """Run a leg into ``out``/LEG. ``suites`` are those of its tasks, by name.
 
-    ``resume`` keeps the judged results of an earlier run of the same plan; ``pattern`` (a glob over ``suite#case``)
-    runs a part only, and the gate does not take such a run. ``Run.error`` says why the image was not judged; other
+    ``resume`` keeps the judged results of an earlier run of the same plan; ``only`` (globs over ``suite#case``) runs
+    a part, and the gate does not take such a run. ``Run.error`` says why the image was not judged; other
     errors than ProvisioningError are raised when everything is on disk.
     """
     with locked(out, leg.id):
         work = _Leg(plan, plan_digest, leg, driver=driver, scenario=scenario, suites=suites, out=out, emit=emit)
-        work.settings = _Settings(keep=keep, pattern=pattern, silence=silence, attempt=attempt)
+        work.settings = _Settings(keep=keep, only=only, silence=silence, attempt=attempt)
         return work.run(platform, resume=resume)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Settings:
     keep: bool = False
-    pattern: str | None = None
+    only: tuple[str, ...] = ()
     silence: timedelta = SILENCE
     attempt: int = 1
 
@@ -112,7 +112,7 @@ class _Leg:
         )
 
     def run(self, platform: Platform, *, resume: bool) -> Run:
-        self._run = dataclasses.replace(self._run, attempt=self.settings.attempt)
+        self._run = dataclasses.replace(self._run, attempt=self.settings.attempt, only=self.settings.only)
         finished = self._begin(resume=resume)
         log = Log(self._folder.log, self._emit)
         self._emit = log.emit
@@ -165,12 +165,11 @@ class _Leg:
         shutil.rmtree(root, ignore_errors=True)
 
     def _end(self, reason: str) -> None:
-        partial = f"only the cases matching '{self.settings.pattern}' were run" if self.settings.pattern else ""
         self._run = dataclasses.replace(
             self._run,
             ended=datetime.now(UTC),
-            is_complete=reason != _INTERRUPTED and not partial,
-            error=reason or partial,
+            is_complete=reason != _INTERRUPTED,
+            error=reason,
             stages=tuple(self._stages),
         )
         self._write_run()
@@ -209,7 +208,7 @@ class _Leg:
     def _select(self, cases: Mapping[str, tuple[Case, ...]], record: Record) -> None:
         for task in self._leg.tasks:
             if task.suite in cases:
-                self._selections[task.suite] = select(task, cases[task.suite], self.settings.pattern)
+                self._selections[task.suite] = select(task, cases[task.suite], self.settings.only)
                 for case, reason in self._selections[task.suite].left_out:
                     record.add(skipped(case, reason))
         record.sync()
