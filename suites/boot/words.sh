@@ -58,13 +58,19 @@ disks() { # "NAME SERIAL" of every disk, into $scratch/disks
   for disk in /sys/block/*; do
     name=${disk##*/}
     case $name in loop* | ram* | zram* | sr* | fd* | dm-* | md*) continue ;; esac
-    serial=$(cat "$disk/serial" 2>/dev/null || cat "$disk/device/serial" 2>/dev/null)
-    if [ -z "$serial" ] && command -v udevadm >/dev/null 2>&1; then
-      serial=$(udevadm info --query=property --name="$name" 2>/dev/null | sed -n 's/^ID_SCSI_SERIAL=//p')
-      [ -n "$serial" ] || serial=$(udevadm info --query=property --name="$name" 2>/dev/null | sed -n 's/^ID_SERIAL_SHORT=//p')
-    fi
-    # SCSI's page 0x80: a header of four bytes, then the serial number.
-    [ -n "$serial" ] || serial=$(dd if="$disk/device/vpd_pg80" bs=1 skip=4 2>/dev/null | tr -d '\0')
+    serial=
+    for file in "$disk/serial" "$disk/device/serial"; do # virtio, nvme
+      [ -r "$file" ] || continue
+      read -r serial <"$file" || : # the line may have no end
+      break
+    done
+    case $name in sd*)
+      # SCSI's page 0x80: a header of four bytes, then the serial number.
+      serial=$(dd if="$disk/device/vpd_pg80" bs=1 skip=4 2>/dev/null | tr -d '\0')
+      [ -n "$serial" ] || ! command -v udevadm >/dev/null 2>&1 ||
+        serial=$(udevadm info --query=property --name="$name" 2>/dev/null | sed -n 's/^ID_SERIAL_SHORT=//p')
+      ;;
+    esac
     echo "$name" $serial
   done >"$scratch/disks"
 }

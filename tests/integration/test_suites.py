@@ -223,6 +223,12 @@ BROKEN = [
     ),
     ("timers", [SYSTEMD, lists("x.timer loaded inactive\\n")], {}, "x.timer is enabled and"),
     ("libraries", ["program ldconfig 'echo none'"], {}, "does not know libc"),
+    (
+        "libraries",
+        ["program ldd 'echo /bin/tar:; echo \"libx.so => not found\"'"],
+        {},
+        "/bin/tar: libx.so => not found",
+    ),
     ("mount-options", ["mount -t tmpfs -o suid,dev none /dev/shm"], {}, "/dev/shm is mounted without"),
     (
         "control-groups",
