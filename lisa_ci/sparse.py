@@ -14,18 +14,23 @@ ZEROS: Final = bytes(BLOCK)
 def raw_blocks(path: Path, size: int) -> Iterator[bytes | memoryview]:
     """The first ``size`` bytes of a file in blocks of at most 1 MiB; holes are not read."""
     with path.open("rb", buffering=0) as file:
-        buffer = memoryview(bytearray(BLOCK))
-        position = 0
-        while position < size:
-            data = _seek(file.fileno(), position, os.SEEK_DATA, size)
-            yield from zeros(data - position)
-            position, hole = data, _seek(file.fileno(), data, os.SEEK_HOLE, size) if data < size else data
-            while position < hole:
-                count = os.preadv(file.fileno(), [buffer[: min(BLOCK, hole - position)]], position)
-                if count == 0:
-                    return  # the file shrank under us; the caller counts
-                position += count
-                yield buffer[:count]
+        yield from blocks(file.fileno(), size)
+
+
+def blocks(descriptor: int, size: int) -> Iterator[bytes | memoryview]:
+    """The same of an open file. A block is valid until the next one is asked for."""
+    buffer = memoryview(bytearray(BLOCK))
+    position = 0
+    while position < size:
+        data = _seek(descriptor, position, os.SEEK_DATA, size)
+        yield from zeros(data - position)
+        position, hole = data, _seek(descriptor, data, os.SEEK_HOLE, size) if data < size else data
+        while position < hole:
+            count = os.preadv(descriptor, [buffer[: min(BLOCK, hole - position)]], position)
+            if count == 0:
+                return  # the file shrank under us; the caller counts
+            position += count
+            yield buffer[:count]
 
 
 def is_zeros(block: bytes | memoryview) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lisa_ci import sparse
 from lisa_ci.errors import VerificationError
 from lisa_ci.release import sums
 
@@ -26,7 +27,6 @@ RESULTS: Final = f"{EVIDENCE}/results"
 UNLISTED: Final = frozenset({sums.FILE_NAME, STATEMENT})
 MAX_ENTRIES: Final = 20_000
 MAX_FILE_BYTES: Final = 5 << 40  # a hole costs its sender nothing, but us the time to hash it
-_BLOCK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +93,11 @@ def sha256_of(root: Path, name: str) -> str:
     """SHA-256 (hex) of a file of a listing, opened without following a link at its end."""
     descriptor = os.open(root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     digest = hashlib.sha256()
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    with os.fdopen(descriptor, "rb"):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise VerificationError(f"{name} is not a regular file")
-        while block := file.read(_BLOCK):
+        for block in sparse.blocks(descriptor, status.st_size):
             digest.update(block)
     return digest.hexdigest()
 

@@ -282,7 +282,7 @@ def _copy(source: Path, target: Path) -> str:
     given = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(given, "rb"), target.open("wb", buffering=0) as file:
         size = os.fstat(given).st_size
-        for block in sparse.raw_blocks(source, size):
+        for block in sparse.blocks(given, size):
             digest.update(block)
             if not sparse.is_zeros(block):
                 _write_at(file.fileno(), block, position)
