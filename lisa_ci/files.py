@@ -267,7 +267,12 @@ def read_leg(folder: Path) -> LegEvidence | None:
 
 
 def leg_folders(root: Path) -> Iterator[Path]:
-    """Folders in ``root`` that may be a leg's: named by its id, or ``lisa-ci-leg-ID-ATTEMPT`` as an artifact."""
+    """Folders in ``root`` that may be a leg's: named by its id, or ``lisa-ci-leg-ID-ATTEMPT`` as an artifact.
+
+    ``root`` itself is one where it holds a ``run.json``: a tool that fetches artifacts may put a single one there.
+    """
+    if root.is_dir() and os.path.lexists(LegFolder(root).run):
+        yield root
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         if not folder.is_symlink() and folder.is_dir() and is_id(folder.name):
             yield folder

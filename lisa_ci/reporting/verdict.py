@@ -36,7 +36,7 @@ def decide(
     chosen = choose(plan, plan_digest, evidence)
     groups = _groups(plan)
     reasons = Reasons()
-    reasons.add(*broken, *chosen.reasons, *_incomplete_shards(groups))
+    reasons.add(*broken, *chosen.reasons, *_repeated_legs(plan), *_incomplete_shards(groups))
     counts: dict[str, Counts] = {}
     for leg in plan.legs:
         run = chosen.runs.get(leg.id)
@@ -93,6 +93,13 @@ def _groups(plan: Plan) -> _Groups:
     return groups
 
 
+def _repeated_legs(plan: Plan) -> Iterator[Reason]:
+    """Legs are found by their id: of two with one id, the second would pass on the results of the first."""
+    for leg, number in Counter(leg.id for leg in plan.legs).items():
+        if number > 1:
+            yield reason(Kind.DUPLICATE_LEG, f"the plan has {number} legs of this id", leg=leg)
+
+
 def _incomplete_shards(groups: _Groups) -> Iterator[Reason]:
     """With one leg for each shard 1..n, a case that is in its own shard's leg is in exactly one leg."""
     for (profile, suite), members in groups.items():
@@ -133,7 +140,7 @@ def _nothing_run(
             legs = [leg.id for leg, _ in groups[profile, name]]
             if not all(leg in runs and runs[leg].is_judged and not runs[leg].run.only for leg in legs):
                 continue
-            total = sum((counts[leg].suites[name] for leg in legs), Counter[Outcome]())
+            total = sum((counts[leg].suites.get(name, Counter()) for leg in legs), Counter[Outcome]())
             if total[Outcome.SKIPPED] == total.total():
                 skips = total[Outcome.SKIPPED]
                 what = f"all {skips} cases were skipped" if skips else "there was no case to run"

@@ -339,6 +339,30 @@ def test_a_plan_that_lacks_a_shard_is_a_reason(tmp_path: Path) -> None:
     assert kinds(verdict(plan, tmp_path)) == [Kind.INCOMPLETE_SHARDS]
 
 
+def test_a_plan_with_two_legs_of_one_id_is_a_reason(tmp_path: Path) -> None:
+    plan = make_plan(suites={"boot": ["a"], "extra": ["b"]})
+    (leg,) = plan.legs
+    plan = replace(plan, legs=tuple(replace(leg, tasks=(task,)) for task in leg.tasks))
+    write_leg(tmp_path, plan, "small", [make_result("boot", "a")])
+    assert kinds(verdict(plan, tmp_path))[0] == Kind.DUPLICATE_LEG
+
+
+def test_a_single_artifact_may_lie_in_the_results_folder_itself(tmp_path: Path) -> None:
+    plan = make_plan()
+    write_leg(tmp_path, plan, "small", folder=".")
+    assert verdict(plan, tmp_path).releasable
+
+
+@pytest.mark.parametrize("depth", [500, 20_000])
+def test_results_nested_to_exhaust_a_parser_are_a_reason(depth: int, tmp_path: Path) -> None:
+    plan = make_plan()
+    folder = write_leg(tmp_path, plan, "small")
+    children = '{"name":"x","outcome":"failed","children":[' * depth + "]}" * depth
+    line = f'{{"schema":1,"result":{{"suite":"boot","case":"a","outcome":"failed","children":[{children}]}}}}\n'
+    (folder / "journal.ndjson").write_text(line)
+    assert kinds(verdict(plan, tmp_path))[0] == Kind.UNREADABLE
+
+
 def test_only_skips_prove_nothing(tmp_path: Path) -> None:
     plan = make_plan()
     skips = dict.fromkeys(["boot#a", "boot#b", "boot#c"], Outcome.SKIPPED)
