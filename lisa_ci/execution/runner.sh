@@ -15,8 +15,12 @@
 # They talk through two FIFOs in lines shorter than PIPE_BUF, which are never torn: 5 events -> supervisor and
 # 6 jobs -> keeper. Acknowledgements from the host are read by main, when it must wait for one.
 
+# Lists of numbers and of our own file names are split on purpose.
+# shellcheck disable=SC2086,SC2013
+
 folder=$1
 token=$2
+held= # frames that go out together with the next one
 head_limit=65536
 ring_limit=1048576
 batch=64
@@ -26,7 +30,8 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # ---- small things --------------------------------------------------------------------------------------------------
 
 frame() { # KIND NUMBER PAYLOAD (ASCII)
-  printf '%s %s %s\n%s' "$1" "$2" "${#3}" "$3" >&4
+  printf '%s%s %s %s\n%s' "$held" "$1" "$2" "${#3}" "$3" >&4
+  held=
 }
 
 give_up() { # REASON
@@ -73,7 +78,7 @@ end_relatives() { # SIGNAL NUMBER: without control groups, found by session, by 
     round=$((round + 1))
     each_process end_relative "$1"
   done
-  for entry in $(grep -lsa "LISA_CI_RUN=$token[.]$2[.]" /proc/[0-9]*/environ); do
+  for entry in $(grep -lsa "LISA_CI_RUN=${token}[.]${2}[.]" /proc/[0-9]*/environ); do
     entry=${entry#/proc/}
     kill -s "$1" "${entry%/environ}" 2>/dev/null
   done
@@ -155,7 +160,7 @@ supervise() {
   while [ -z "$farewell" ] && read -r event number rest <&5; do
     case $event in
       T) tick ;;
-      S) [ -n "$current" ] && following="$number $rest" || start "$number" $rest ;;
+      S) if [ -n "$current" ]; then following="$number $rest"; else start "$number" $rest; fi ;;
       E) ended=$rest strikes=0 ;;
       O) kept=$rest ;;
       Q) leaving=BYE ;;
@@ -173,6 +178,7 @@ supervise() {
 }
 
 start() { # NUMBER LIMIT KEY
+  ended='' kept='' following=
   clock
   current=$1 deadline=$((now + $2)) strikes=0 timed_out=0
   frame START "$1" "$3"
@@ -181,10 +187,15 @@ start() { # NUMBER LIMIT KEY
 finish() { # STATUS WALL CPU PEAK HEAD TAIL DROPPED LOST; the case's processes and its output have both come to an end
   hand_over "$5" "$scratch/$current.head"
   hand_over "$6" "$scratch/$current.tail"
-  frame END "$current" "exit=$1 wall_ms=$2 cpu_us=$3 memory=$4 dropped=$7 lost=$8 timeout=$timed_out"
-  current='' ended='' kept=''
-  [ -z "$following" ] || start $following
-  following=
+  facts="exit=$1 wall_ms=$2 cpu_us=$3 memory=$4 dropped=$7 lost=$8 timeout=$timed_out"
+  if [ -n "$following" ]; then
+    held="END $current ${#facts}
+$facts"
+    start $following
+  else
+    frame END "$current" "$facts"
+    current='' ended='' kept=
+  fi
 }
 
 hand_over() { # SIZE FILE: one DATA frame
@@ -234,7 +245,7 @@ listen() { # waits for one line from the host
 }
 
 make_batch() { # pipes and control groups for the next cases: four forks for 64 of them
-  jobs= pipes= nests=
+  jobs='' pipes='' nests=
   i=$((made + 1))
   made=$((made + batch))
   while [ "$i" -le "$made" ]; do
@@ -251,7 +262,7 @@ make_batch() { # pipes and control groups for the next cases: four forks for 64 
 
 remove_batch() { # the cases after NUMBER
   i=$(($1 + 1))
-  files= nests=
+  files='' nests=
   while [ "$i" -le $(($1 + batch)) ]; do
     [ "$i" -lt 1 ] || files="$files $scratch/$i.pipe $scratch/$i.head $scratch/$i.tail $scratch/$i.leader"
     nests="$nests $groups/$i"
@@ -317,6 +328,7 @@ lisa_case() { # NUMBER KEY LIMIT(1/100 s) AHEAD SETUP COUNT NAME=VALUE... COMMAN
     export "LISA_CI_SUITE=${key%%"#"*}" "LISA_CI_CASE=${key#*"#"}" "LISA_CI_RUN=$token.$number."
     "$setup" || exit 126
     while [ "$lisa_ci_count" -gt 0 ]; do
+      # shellcheck disable=SC2163 # $1 is NAME=VALUE
       export "$1"
       shift
       lisa_ci_count=$((lisa_ci_count - 1))
@@ -335,8 +347,12 @@ lisa_case() { # NUMBER KEY LIMIT(1/100 s) AHEAD SETUP COUNT NAME=VALUE... COMMAN
 # ---- start ---------------------------------------------------------------------------------------------------------
 
 [ -r /proc/uptime ] && [ -r /proc/self/stat ] || give_up 'the machine has no /proc'
+places=
+while read -r rest place type rest; do
+  case "$place $type" in '/run tmpfs' | '/dev/shm tmpfs') places="$places $place" ;; esac
+done </proc/mounts
 scratch=
-for place in /run /dev/shm "$folder"; do
+for place in $places "$folder"; do
   # mkdir fails where the name exists, so nobody can prepare it for us.
   mkdir -m 700 "$place/lisa-ci-run.$$" 2>/dev/null && scratch=$place/lisa-ci-run.$$ && break
 done
@@ -350,7 +366,8 @@ lisa_ci_session=$(command -v setsid)
 "$lisa_ci_session" true 2>/dev/null || lisa_ci_session=
 groups=
 for place in ${LISA_CI_GROUPS-/sys/fs/cgroup /sys/fs/cgroup/unified}; do
-  [ -e "$place/cgroup.procs" ] && mkdir "$place/lisa-ci.$$" 2>/dev/null || continue
+  [ -e "$place/cgroup.procs" ] || continue
+  mkdir "$place/lisa-ci.$$" 2>/dev/null || continue
   groups=$place/lisa-ci.$$
   { echo +memory >"$groups/cgroup.subtree_control"; } 2>/dev/null
   mkdir "$groups/0" && (echo 0 >"$groups/0/cgroup.procs") 2>/dev/null && [ -e "$groups/0/cpu.stat" ] && break
@@ -358,7 +375,7 @@ for place in ${LISA_CI_GROUPS-/sys/fs/cgroup /sys/fs/cgroup/unified}; do
   groups=
 done
 unset LISA_CI_GROUPS
-kmsg= ratelimit=
+kmsg='' ratelimit=
 if { : >/dev/kmsg; } 2>/dev/null; then
   kmsg=1
   # By default the kernel lets ten such lines through in five seconds.
@@ -376,6 +393,7 @@ supervise 3<&- &
 supervisor=$!
 exec 4>&-
 
+# shellcheck source=/dev/null
 . "$folder/cases"
 
 mark 'end of cases'
