@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -119,7 +118,7 @@ def served(server: Sequence[str]) -> Iterator[Export]:
             process.kill_group(running)
 
 
-def _connected(running: subprocess.Popen[bytes], place: Path, log: Path) -> socket.socket:
+def _connected(running: process.Child, place: Path, log: Path) -> socket.socket:
     deadline = time.monotonic() + _START.total_seconds()
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -28,6 +28,7 @@ _POLL_SECONDS: Final = 0.2
 _STDIN, _STDOUT, _STDERR = "stdin", "stdout", "stderr"
 
 Arguments = Sequence[str | Path]
+Child = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,7 @@ def spawn(
     pass_fds: Sequence[int] = (),
     environment: Mapping[str, str] | None = None,
     dies_with_us: bool = True,
-) -> subprocess.Popen[bytes]:
+) -> Child:
     """Start a program that goes on beside us, with files for its output: an orphan must never hold our pipes open.
 
     ``stderr`` None joins stdout. With ``dies_with_us`` the kernel kills it when the *thread* that called this ends,
@@ -144,7 +145,7 @@ def attach(arguments: Arguments) -> int:
         raise ToolError(f"cannot start {arguments[0]}: {error.strerror}") from error
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: Child) -> None:
     """End a program and all it started; never raises."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -186,7 +187,7 @@ def _started(
     directory: Path | None = None,
     environment: Mapping[str, str] | None = None,
     with_stdin: bool = False,
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Child]:
     """A process in a group of its own; the group is dead and the pipes are closed on every way out."""
     command = _command(arguments)
     try:
@@ -211,7 +212,7 @@ def _started(
                     pipe.close()
 
 
-def _output(process: subprocess.Popen[bytes], stdin: bytes, timeout: timedelta) -> Iterator[tuple[str, bytes]]:
+def _output(process: Child, stdin: bytes, timeout: timedelta) -> Iterator[tuple[str, bytes]]:
     """What the process prints, as (stream, block), until both streams end; ``stdin`` is written meanwhile.
 
     A grandchild that keeps the streams open does not hold us: once the process itself has ended, only what is
@@ -263,7 +264,7 @@ def _fed(selector: selectors.BaseSelector, key: selectors.SelectorKey, remaining
     return remaining
 
 
-def _wait_until(process: subprocess.Popen[bytes], deadline: float, timeout: timedelta) -> None:
+def _wait_until(process: Child, deadline: float, timeout: timedelta) -> None:
     """A program may close its streams long before it ends."""
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
