@@ -38,15 +38,16 @@ class Chosen:
 
 
 def choose(plan: Plan, plan_digest: str, evidence: Iterable[LegEvidence]) -> Chosen:
-    """Sort the evidence out. Whatever is foreign is a reason, also where a later attempt replaced it.
+    """Sort the evidence out: what is foreign is a reason, unless a later attempt of the same leg replaced it.
 
-    The latest attempt of a leg replaces earlier ones: that is what "re-run failed jobs" on GitHub does. Two folders of
-    the same attempt say two things at once, and then nothing is proven.
+    The latest attempt of a leg replaces earlier ones: "re-run failed jobs" on GitHub adds attempts of the same plan,
+    "re-run all jobs" those of a new plan, and the artifacts of the old one stay. Two folders of the same attempt say
+    two things at once, and then nothing is proven.
     """
     desk = _Desk(plan=plan, plan_digest=plan_digest)
     for one in evidence:
         desk.take(one)
-    return Chosen(runs=desk.runs, reasons=tuple(desk.reasons))
+    return Chosen(runs=desk.runs, reasons=tuple(desk.open_reasons()))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,7 +55,8 @@ class _Desk:
     plan: Plan
     plan_digest: str
     runs: dict[str, LegRun] = field(default_factory=dict)
-    reasons: list[Reason] = field(default_factory=list)
+    # Why a run was refused, and which attempt of which leg it was.
+    refused: list[tuple[int, Reason]] = field(default_factory=list)
     # The shards of a suite write the same inventory: held once.
     _inventories: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
 
@@ -87,7 +89,14 @@ class _Desk:
             self.runs[run.leg] = LegRun(leg=leg, run=run, inventory=held, results=evidence.results)
 
     def _refuse(self, kind: Kind, message: str, run: Run) -> None:
-        self.reasons.append(reason(kind, message, leg=run.leg))
+        self.refused.append((run.attempt, reason(kind, message, leg=run.leg)))
+
+    def open_reasons(self) -> Iterator[Reason]:
+        """The refusals that no later attempt of the same leg has made idle."""
+        for attempt, why in self.refused:
+            counts = self.runs.get(why.leg or "")
+            if counts is None or counts.run.attempt <= attempt:
+                yield why
 
     def _once(self, ids: tuple[str, ...]) -> tuple[str, ...]:
         ordered = tuple(sorted(ids))

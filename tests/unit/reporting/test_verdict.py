@@ -415,10 +415,17 @@ def test_the_latest_attempt_of_a_leg_counts(tmp_path: Path) -> None:
     assert told.counts["passed"] == 3
 
 
-def test_an_earlier_attempt_about_another_plan_is_a_reason(tmp_path: Path) -> None:
+def test_after_all_jobs_ran_again_the_artifacts_of_the_old_plan_do_no_harm(tmp_path: Path) -> None:
     plan = make_plan()
     write_leg(tmp_path, plan, "small", digest="0" * 64, attempt=1, folder="lisa-ci-leg-small-1")
     write_leg(tmp_path, plan, "small", attempt=2, folder="lisa-ci-leg-small-2")
+    assert verdict(plan, tmp_path).releasable
+
+
+def test_a_later_attempt_about_another_plan_is_a_reason(tmp_path: Path) -> None:
+    plan = make_plan()
+    write_leg(tmp_path, plan, "small", attempt=1, folder="lisa-ci-leg-small-1")
+    write_leg(tmp_path, plan, "small", digest="0" * 64, attempt=2, folder="lisa-ci-leg-small-2")
     assert kinds(verdict(plan, tmp_path)) == [Kind.OTHER_PLAN]
 
 
