@@ -20,6 +20,7 @@ mount -t tmpfs -o mode=0755 tmpfs "$work/root"
 # The paths are excluded by a file of ours, not by --dpkgopt=path-exclude: mmdebstrap would then pass each archive
 # through a filter in Python, which takes three times as long as all the rest of the unpacking.
 # INITRD=No: the kernel's package makes no initrd; the hook makes the only one, once.
+# shellcheck disable=SC2016 # mmdebstrap runs the hooks in a shell of its own
 mmdebstrap --mode=root --variant=minbase --verbose \
     --skip=check/empty,output/dev,output/mknod,cleanup/reproducible \
     --aptopt='APT::Install-Recommends "false"' \
