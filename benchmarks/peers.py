@@ -4,6 +4,7 @@ environment of its own in the user's cache. What cannot be installed or does not
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,14 +27,14 @@ class NotMeasuredError(Exception):
 def measure_all(login: Login) -> dict[str, float | str]:
     """Seconds a case by peer, or why there are none."""
     found: dict[str, float | str] = {}
-    peers: dict[str, tuple[tuple[str, ...], Callable[[Path, Login, int, Path], list[str]]]] = {
-        "kirk 4.2": (("kirk==4.2", "asyncssh"), _kirk),
-        "mslisa": (("mslisa",), _mslisa),
-        "tmt 1.80": (("tmt==1.80",), _tmt),
+    peers: dict[str, tuple[tuple[str, ...], tuple[int, int], Callable[[Path, Login, int, Path], list[str]]]] = {
+        "kirk 4.2": (("kirk==4.2", "asyncssh"), (3, 11), _kirk),
+        "mslisa": (("mslisa",), (3, 11), _mslisa),
+        "tmt 1.80": (("tmt==1.80",), (3, 12), _tmt),
     }
-    for name, (requirements, prepare) in peers.items():
+    for name, (requirements, oldest, prepare) in peers.items():
         try:
-            programs = _installed(name, requirements)
+            programs = _installed(name, requirements, oldest)
             few, many = (_seconds(prepare, programs, login, count) for count in _CASES)
             found[name] = (many - few) / (_CASES[1] - _CASES[0])
         except NotMeasuredError as error:
@@ -42,11 +43,22 @@ def measure_all(login: Login) -> dict[str, float | str]:
     return found
 
 
-def _installed(name: str, requirements: tuple[str, ...]) -> Path:
+def _interpreter(oldest: tuple[int, int]) -> str:
+    """A Python that the peer accepts: ours, or another one of this host."""
+    if sys.version_info >= oldest:
+        return sys.executable
+    for minor in range(14, oldest[1] - 1, -1):
+        found = shutil.which(f"python3.{minor}")
+        if found and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0:
+            return found
+    raise NotMeasuredError(f"not installed: it needs Python {oldest[0]}.{oldest[1]}, which is not here")
+
+
+def _installed(name: str, requirements: tuple[str, ...], oldest: tuple[int, int]) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "lisa-ci" / "benchmarks" / name.replace(" ", "-")
     if not (folder / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([_interpreter(oldest), "-m", "venv", "--clear", folder], check=True)
         command = [folder / "bin" / "pip", "install", "-q", *requirements]
         installed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_MINUTES)
         if installed.returncode != 0:
@@ -76,6 +88,8 @@ def _seconds(prepare: Callable[[Path, Login, int, Path], list[str]], programs: P
         taken = time.monotonic() - started
         if finished.returncode != 0:
             raise NotMeasuredError(f"exit {finished.returncode}: {_last(finished.stdout + finished.stderr)}")
+        if not any(f"case{mark}{count - 1}" in finished.stdout + finished.stderr for mark in ("", "_")):
+            raise NotMeasuredError("it ended well and did not tell of the last case")
         return taken
 
 

@@ -30,7 +30,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # ---- small things --------------------------------------------------------------------------------------------------
 
 frame() { # KIND NUMBER PAYLOAD (ASCII)
-  printf '%s%s %s %s\n%s' "$held" "$1" "$2" "${#3}" "$3" >&4
+  printf '%s%s %s %s\n%s' "$held" "$1" "$2" "${#3}" "$3" >&4 || farewell='the host does not read any more'
   held=
 }
 
@@ -65,7 +65,7 @@ end_tree() { # SIGNAL NUMBER: every process of case NUMBER
   leader=
   [ ! -e "$scratch/$2.leader" ] || read -r leader <"$scratch/$2.leader"
   [ -n "$leader" ] || return 0
-  [ -z "$lisa_ci_session" ] || kill -s "$1" -- "-$leader" 2>/dev/null
+  [ -z "$lisa_ci_session" ] || kill "-$1" "-$leader" 2>/dev/null # the one form of a group that all three shells take
   end_relatives "$1" "$2"
 }
 
@@ -205,7 +205,7 @@ hand_over() { # SIZE FILE: one DATA frame
 }
 
 tick() {
-  frame BEAT 0 '' || farewell='the host does not read any more'
+  frame BEAT 0 ''
   kill -0 $$ 2>/dev/null || farewell='something in the machine killed the runner'
   kill -0 "$keeper" 2>/dev/null || farewell='something in the machine killed a part of the runner'
   [ -n "$current" ] || return 0
@@ -298,7 +298,7 @@ account() { # sets "cpu" (microseconds) and "peak" (bytes), or "-" where the mac
     used_before
     cpu=$((spent - earlier))
     read -r left <"$scratch/$number.leader"
-    [ -z "$lisa_ci_session" ] || kill -s KILL -- "-$left" 2>/dev/null
+    [ -z "$lisa_ci_session" ] || kill -KILL "-$left" 2>/dev/null
   fi
 }
 

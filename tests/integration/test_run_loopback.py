@@ -119,6 +119,24 @@ ALL = {
 }
 
 
+def assert_runner_gone() -> None:
+    """The runner sees within a second or two that its host has gone, and leaves nothing."""
+    for _ in range(100):
+        left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"/runner.sh" in read_quietly(path)]
+        folders = [*Path("/run").glob("lisa-ci-run.*"), *Path("/dev/shm").glob("lisa-ci-run.*")]
+        if not left and not folders:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"still there: {left} {folders}")
+
+
+def read_quietly(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def peak_memory_mib(workshop: Workshop, *arguments: str) -> tuple[int, float]:
     """Exit code and the highest resident size of the program itself."""
     process = workshop.start(*arguments)
@@ -184,6 +202,7 @@ def test_an_interrupted_run_has_one_result_per_case_and_can_be_resumed(workshop:
 
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 143
+    assert_runner_gone()
     interrupted = workshop.outcomes()
     assert interrupted["small#floods"] is Outcome.ERRORED
     assert interrupted["listed#one"] is Outcome.ERRORED or "listed#one" not in interrupted
