@@ -51,7 +51,7 @@ class Acceleration:
     @property
     def arguments(self) -> tuple[str, ...]:
         """A large translation buffer saves a tenth of the boot time; only what is used is ever allocated."""
-        return ("-accel", "kvm") if self.accelerator is Accelerator.KVM else ("-accel", "tcg,tb-size=1024")
+        return ("-accel", "kvm") if self.accelerator is Accelerator.KVM else ("-accel", "tcg,tb-size=256")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
