@@ -62,7 +62,7 @@ def test_only_the_boundary_catches_everything() -> None:
 
 
 def test_nothing_is_left_undone() -> None:
-    marks = re.compile(r"NotImplementedError|\bTODO\b|\bFIXME\b|\bXXX\b")
+    marks = re.compile(r"raise NotImplementedError|\bTODO\b|\bFIXME\b|\bXXX\b")
     sources = [path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".sh", ".yaml"}]
     assert sources
     assert not [str(path) for path in sources if marks.search(path.read_text())]
