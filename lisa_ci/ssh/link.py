@@ -53,6 +53,10 @@ class Packets(Packetizer):
     past ``deadline``, and an end when the peer stays silent for ``silence`` seconds although it was asked for a sign.
     """
 
+    # Keys are renewed when the server wants it (OpenSSH has a limit for each cipher), never from our side: a renewal
+    # that paramiko begins in the middle of a transfer leaves both sides waiting, about every second time.
+    REKEY_BYTES = REKEY_PACKETS = 1 << 60
+
     def __init__(self, sock: socket.socket, *, first: bytes, silence: float) -> None:
         super().__init__(sock)
         self._wire = sock

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
+import paramiko
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -173,13 +174,16 @@ def test_keys_are_renewed_in_the_middle_of_a_transfer(tmp_path: Path) -> None:
         assert (tmp_path / "back").read_bytes() == (tmp_path / "big").read_bytes()
 
 
-def test_keys_are_renewed_from_our_side_too(login: Login, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lisa_ci.ssh.link.Packets.REKEY_BYTES", 1 << 20)
+def test_we_never_begin_a_renewal_of_keys(login: Login, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[object] = []
+    monkeypatch.setattr(paramiko.Packetizer, "REKEY_BYTES", 1 << 20)  # what paramiko alone would go by
+    monkeypatch.setattr(paramiko.Packetizer, "_trigger_rekey", begun.append)
     with contextlib.closing(connect(login, timeout=SOON)) as machine:
         (tmp_path / "big").write_bytes(os.urandom(1 << 20) * 20)
         machine.put(tmp_path / "big", PurePosixPath(f"{tmp_path}/there/big"))
         machine.get(PurePosixPath(f"{tmp_path}/there/big"), tmp_path / "back")
         assert (tmp_path / "back").read_bytes() == (tmp_path / "big").read_bytes()
+    assert not begun
 
 
 # ---- the platform --------------------------------------------------------------------------------------------------
