@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from lisa_ci import registry
 from lisa_ci.demo.folder import DemoFolder
 from lisa_ci.errors import LisaCiError, PipelineError
+from lisa_ci.model import Firmware
+from lisa_ci.pipeline import load_pipeline
 
 
 @pytest.fixture
@@ -23,6 +26,15 @@ def test_a_new_folder_holds_the_pipeline_and_the_image(tmp_path: Path, image: Pa
     folder.begin(image)
     assert folder.image.read_bytes() == b"disk"
     assert "bios-disk" in folder.pipeline.read_text()
+
+
+def test_the_demo_s_pipeline_is_right_and_covers_both_kinds_of_firmware(tmp_path: Path, image: Path) -> None:
+    folder = DemoFolder(root=tmp_path / "out")
+    folder.begin(image)
+    pipeline = load_pipeline(folder.pipeline, registry.known())
+    assert [profile.firmware for profile in pipeline.profiles] == [Firmware.BIOS, Firmware.UEFI]
+    assert [len(profile.disks) for profile in pipeline.profiles] == [1, 3]
+    assert {selection.suite.name for selection in pipeline.suites} == {"boot", "userland", "reboot"}
 
 
 def test_a_second_run_clears_the_first_and_keeps_what_others_put_there(tmp_path: Path, image: Path) -> None:
