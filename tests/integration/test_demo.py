@@ -39,8 +39,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return run(tmp_path_factory.mktemp("demo"))
 
 
-def test_the_layout_is_the_one_promised(demo: Demo, record_property: Callable[[str, object], None]) -> None:
-    record_property("demo_first_seconds", demo.seconds)
+def test_the_layout_is_the_one_promised(demo: Demo, record_testsuite_property: Callable[[str, object], None]) -> None:
+    record_testsuite_property("demo_first_seconds", demo.seconds)
     assert {path.name for path in demo.folder.iterdir()} == {
         ".lisa-ci-demo",
         "debian.qcow2",
@@ -109,12 +109,12 @@ def test_a_release_with_one_changed_byte_does_not_verify(demo: Demo, tmp_path: P
 
 
 def test_a_second_run_replaces_the_first_and_its_time_is_recorded(
-    demo: Demo, record_property: Callable[[str, object], None]
+    demo: Demo, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     mine = demo.folder / "notes.txt"
     mine.write_text("mine")
     before = (demo.folder / "trusted-key.pub").read_text()
     second = run(demo.folder.parent)
-    record_property("demo_second_seconds", second.seconds)
+    record_testsuite_property("demo_second_seconds", second.seconds)
     assert mine.read_text() == "mine"
     assert (demo.folder / "trusted-key.pub").read_text() != before
