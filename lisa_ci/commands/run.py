@@ -91,6 +91,7 @@ def command(
             resume=resume,
             keep=keep,
             only=only,
+            plan_file=plan_file,
             emit=console.emit,
         )
     finally:

@@ -54,18 +54,20 @@ def run_leg(
     resume: bool = False,
     keep: bool = False,
     only: tuple[str, ...] = (),
+    plan_file: Path = Path("plan.json"),
     silence: timedelta = SILENCE,
     emit: Emit,
 ) -> Run:
     """Run a leg into ``out``/LEG. ``suites`` are those of its tasks, by name.
 
     ``resume`` keeps the judged results of an earlier run of the same plan; ``only`` (globs over ``suite#case``) runs
-    a part, and the gate does not take such a run. ``Run.error`` says why the image was not judged; other
-    errors than ProvisioningError are raised when everything is on disk.
+    a part, and the gate does not take such a run; ``plan_file`` is named in the line that reproduces a failure.
+    ``Run.error`` says why the image was not judged; other errors than ProvisioningError are raised when everything is
+    on disk.
     """
     with locked(out, leg.id):
         work = _Leg(plan, plan_digest, leg, driver=driver, scenario=scenario, suites=suites, out=out, emit=emit)
-        work.settings = _Settings(keep=keep, only=only, silence=silence, attempt=attempt)
+        work.settings = _Settings(keep=keep, only=only, plan_file=plan_file, silence=silence, attempt=attempt)
         return work.run(platform, resume=resume)
 
 
@@ -73,6 +75,7 @@ def run_leg(
 class _Settings:
     keep: bool = False
     only: tuple[str, ...] = ()
+    plan_file: Path = Path("plan.json")
     silence: timedelta = SILENCE
     attempt: int = 1
 
@@ -180,7 +183,8 @@ class _Leg:
         files.write_atomically(self._folder.run, files.encode(self._run))
 
     def _reproduce(self) -> str:
-        return f"lisa-ci run {shlex.quote(self._leg.id)} --plan plan.json --out reproduce --case {{case}} --keep"
+        plan = shlex.quote(str(self.settings.plan_file))
+        return f"lisa-ci run {shlex.quote(self._leg.id)} --plan {plan} --out reproduce"
 
     @property
     def _scratch(self) -> Path:

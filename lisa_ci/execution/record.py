@@ -22,7 +22,10 @@ _CONTROL: Final = dict.fromkeys((*range(32), 127), "?")
 
 
 class Record:
-    """One result for each case: the first that is given. Told to people only when it is on disk."""
+    """One result for each case: the first that is given. Told to people only when it is on disk.
+
+    ``reproduce`` is the command that runs the leg again; a failure is told with it and the case.
+    """
 
     def __init__(self, folder: LegFolder, leg: str, emit: Emit, *, reproduce: str, has: Iterable[str] = ()) -> None:
         self._folder = folder
@@ -70,7 +73,7 @@ class Record:
         waiting, self._waiting = self._waiting, []
         for result in waiting:
             is_bad = result.outcome in {Outcome.FAILED, Outcome.ERRORED}
-            reproduce = self._reproduce.format(case=shlex.quote(result.key)) if is_bad else ""
+            reproduce = f"{self._reproduce} --case {shlex.quote(result.key)} --keep" if is_bad else ""
             self._emit(CaseEnded(place=self._leg, result=result, reproduce=reproduce))
 
     def give_up(self, cases: Iterable[Case], reason: str) -> None:

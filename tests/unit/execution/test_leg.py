@@ -369,9 +369,10 @@ def test_a_kept_machine_says_how_to_enter_and_end_it(desk: Desk) -> None:
 
 def test_a_failure_comes_with_the_line_that_repeats_it(desk: Desk) -> None:
     desk.machine.at["boot#b"] = ends(1, 2)
-    desk.run()
+    desk.run(plan_file=Path("some where/{plan}.json"))
     lines = [event.reproduce for event in desk.events if isinstance(event, CaseEnded)]
-    assert lines == ["", "lisa-ci run leg --plan plan.json --out reproduce --case 'boot#b' --keep", ""]
+    again = "lisa-ci run leg --plan 'some where/{plan}.json' --out reproduce --case 'boot#b' --keep"
+    assert lines == ["", again, ""]
 
 
 def with_scenario(desk: Desk, *results: Result | LisaCiError) -> Rebooter:

@@ -20,7 +20,7 @@ PASSED = Result(suite="boot", case="b", outcome=Outcome.PASSED)
 
 
 def open_record(folder: Path, events: list[Event], **options: object) -> Record:
-    return Record(LegFolder(folder), "leg", events.append, reproduce="repeat {case}", **options)  # type: ignore[arg-type]
+    return Record(LegFolder(folder), "leg", events.append, reproduce="repeat {it}", **options)  # type: ignore[arg-type]
 
 
 def test_a_result_is_told_only_when_it_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +33,10 @@ def test_a_result_is_told_only_when_it_is_on_disk(tmp_path: Path, monkeypatch: p
         assert (events, synced) == ([], [])
         record.sync()
         assert len(synced) == 1
-        assert [event.reproduce for event in events if isinstance(event, CaseEnded)] == ["repeat 'boot#a'", ""]
+        assert [event.reproduce for event in events if isinstance(event, CaseEnded)] == [
+            "repeat {it} --case 'boot#a' --keep",
+            "",
+        ]
     assert list(files.read_journal(tmp_path / "journal.ndjson")) == [FAILED, PASSED]
 
 
