@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from lisa_ci.pipeline.reference import markdown, schema_json
+from lisa_ci.pipeline.reference import pages, schema_json
 
 ROOT: Final = Path(__file__).parent.parent
-GENERATED: Final[Mapping[str, Callable[[], str]]] = {
-    "docs/pipeline.md": lambda: markdown("pipeline"),
-    "docs/profiles.md": lambda: markdown("profiles"),
-    "docs/suite-file.md": lambda: markdown("suite"),
-    "docs/schema/lisa-ci.schema.json": lambda: schema_json("pipeline"),
-    "docs/schema/suite.schema.json": lambda: schema_json("suite"),
-}
+
+
+def generated() -> Mapping[str, str]:
+    """Every generated file: path in the repository -> text."""
+    return {
+        **pages(),
+        "docs/schema/lisa-ci.schema.json": schema_json("pipeline"),
+        "docs/schema/suite.schema.json": schema_json("suite"),
+    }
 
 
 def stale() -> list[str]:
     """The names of generated files that are not what the program says now."""
-    return [name for name, make in GENERATED.items() if _text(ROOT / name) != make()]
+    return [name for name, text in generated().items() if _text(ROOT / name) != text]
 
 
 def main() -> None:
@@ -29,7 +31,7 @@ def main() -> None:
     if "write" in sys.argv[1:]:
         for name in names:
             (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
-            (ROOT / name).write_text(GENERATED[name]())
+            (ROOT / name).write_text(generated()[name])
         return
     if names:
         sys.exit(f"stale: {', '.join(names)}; run 'nox -s generated -- write'")

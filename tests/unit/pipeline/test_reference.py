@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lisa_ci import files
-from lisa_ci.pipeline.reference import TABLES, markdown, pages, schema_json
+from lisa_ci.pipeline.reference import TABLES, markdown, schema_json
 from lisa_ci.pipeline.settings import NIC_MODELS
 from lisa_ci.pipeline.tables import ABSENT, Either, ListOf, Setting, Table, plain_json
 from lisa_ci.platforms.qemu.command_line import NIC_DEVICES
@@ -125,11 +125,6 @@ def test_every_default_and_example_of_the_table_is_a_right_value(name: str) -> N
                 count += 1
                 jsonschema.validate(plain_json(value), setting.kind.schema(), jsonschema.Draft202012Validator)
     assert count > 5
-
-
-@pytest.mark.parametrize("page", pages())
-def test_generated_pages_are_fresh(page: str) -> None:
-    assert (ROOT / page).read_text() == pages()[page], "lisa-ci schema pipeline|suite|profiles --markdown"
 
 
 @pytest.mark.parametrize("name", TABLES)
