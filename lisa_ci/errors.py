@@ -6,6 +6,7 @@ A failed test is data and never raises. These classes are for a world that does 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 
@@ -84,8 +85,27 @@ class ProvisioningError(LisaCiError):
     exit_code = 4
 
 
+class Loss(StrEnum):
+    """How a machine was lost. CONNECTION: nobody knows more than that it no longer talks to us."""
+
+    CONNECTION = "connection"
+    SILENCE = "silence"
+    PANIC = "panic"
+    REBOOT = "reboot"
+    POWER_OFF = "power-off"
+    DESTROYED = "destroyed"  # the hypervisor's process, or the cloud's machine, is gone
+    CONSOLE_FLOOD = "console-flood"
+    RUNNER = "runner"  # the in-machine runner was killed, or broke its protocol
+
+
 class MachineLostError(ProvisioningError):
-    """A machine that was usable no longer answers (crash, hang, connection gone, protocol broken)."""
+    """A machine that was usable no longer answers (crash, hang, connection gone, protocol broken): ``loss``."""
+
+    def __init__(
+        self, message: str, *, hint: str = "", location: Location | None = None, loss: Loss = Loss.CONNECTION
+    ) -> None:
+        super().__init__(message, hint=hint, location=location)
+        self.loss = loss
 
 
 class ToolError(ProvisioningError):

@@ -10,10 +10,12 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+
+from lisa_ci.errors import Loss
 
 SCHEMA: Final = 1
 ID_PATTERN: Final = r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?"
@@ -157,11 +159,15 @@ class Access:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """``boot``: power-on to login; ``case``: one case without a timeout of its own; ``leg``: the whole leg."""
+    """``boot``: power-on to login; ``case``: one case without a timeout of its own; ``leg``: the whole leg.
+
+    ``silence``: how long a machine may give no sign of life before it is taken for hung.
+    """
 
     boot: timedelta = timedelta(minutes=5)
     case: timedelta = timedelta(minutes=5)
     leg: timedelta = timedelta(minutes=60)
+    silence: timedelta = timedelta(seconds=60)
 
 
 # ---- hardware ------------------------------------------------------------------------------------------------------
@@ -282,6 +288,16 @@ class Risk(StrEnum):
     CRASH = "crash"
 
 
+class Isolation(StrEnum):
+    """When the machine goes back to its state after preparation: before every case, after a case that left it dirty,
+    or only after a crash.
+    """
+
+    CASE = "case"
+    DIRTY = "dirty"
+    CRASH = "crash"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """A command in a machine: arguments, no shell unless it names one.
@@ -296,7 +312,10 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One testcase of a suite. ``id`` is stable; ``title`` is what its own tool calls it; ``run`` what to execute."""
+    """One testcase of a suite. ``id`` is stable; ``title`` is what its own tool calls it; ``run`` what to execute.
+
+    ``dirty``: it is known to leave the machine changed.
+    """
 
     suite: str
     id: str
@@ -307,6 +326,7 @@ class Case:
     requires: Requirements = field(default_factory=dict)
     expects: tuple[Expectation, ...] = ()
     risk: Risk = Risk.NONE
+    dirty: bool = False
     source: str | None = None
 
     @property
@@ -334,6 +354,65 @@ class Suite:
     requires: Requirements = field(default_factory=dict)
     timeout: timedelta | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    isolation: Isolation = Isolation.DIRTY
+
+
+# ---- the console ---------------------------------------------------------------------------------------------------
+
+
+class Category(StrEnum):
+    """What a finding on the console is about. The table of patterns is execution/console_watch.py."""
+
+    PANIC = "panic"
+    OOPS = "oops"
+    BUG = "bug"
+    WARNING = "warning"
+    LOCKDEP = "lockdep"
+    KASAN = "kasan"
+    KCSAN = "kcsan"
+    UBSAN = "ubsan"
+    SOFT_LOCKUP = "soft-lockup"
+    HARD_LOCKUP = "hard-lockup"
+    HUNG_TASK = "hung-task"
+    RCU_STALL = "rcu-stall"
+    OOM_KILL = "oom-kill"
+    MACHINE_CHECK = "machine-check"
+    FAILED_ROOT = "failed-root"
+    EMERGENCY_SHELL = "emergency-shell"
+    INITRAMFS_PROMPT = "initramfs-prompt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something bad that a kernel or an early boot said.
+
+    ``fingerprint`` (16 hex digits) is the same for the same trouble: addresses, numbers and times do not count.
+    ``text`` is the excerpt, at most 8 KiB. ``case`` is ``suite#case`` where it came up while a case ran.
+    ``allowed`` is the reason of the pipeline's allow-list, '' where nothing allows it.
+    """
+
+    category: Category
+    title: str
+    fingerprint: str
+    text: str = ""
+    case: str | None = None
+    allowed: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """A finding that does not fail a case, for a reason, as long as somebody answers for it.
+
+    ``fingerprint`` or ``match`` (a glob over the finding's title) is set; ``category`` narrows it; ``expires`` is the
+    last day on which it counts.
+    """
+
+    reason: str
+    owner: str
+    expires: date
+    fingerprint: str | None = None
+    match: str | None = None
+    category: Category | None = None
 
 
 # ---- pipeline and plan ---------------------------------------------------------------------------------------------
@@ -375,6 +454,7 @@ class Pipeline:
     timeouts: Timeouts
     release: ReleaseSettings
     allow_empty: bool = False
+    console: tuple[Allowance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -451,12 +531,21 @@ class Plan:
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     allow_empty: bool = False
+    console: tuple[Allowance, ...] = ()
 
     def leg(self, leg_id: str) -> Leg | None:
         return next((leg for leg in self.legs if leg.id == leg_id), None)
 
 
 # ---- machines and their owner --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """Why a machine is dead, as far as the host can see."""
+
+    loss: Loss
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -539,6 +628,8 @@ class Result:
     """How one case ended.
 
     ``file`` and ``line`` point into sources where the tool told; ``log`` is relative to the leg's folder.
+    ``loss`` is how the machine was lost while the case ran. ``findings`` is what the console said meanwhile.
+    ``note`` tells people what was special (ran a second time, ended by the machine's own journal ...).
     """
 
     suite: str
@@ -556,6 +647,9 @@ class Result:
     line: int | None = None
     log: str | None = None
     title: str = ""
+    loss: Loss | None = None
+    findings: tuple[Finding, ...] = ()
+    note: str = ""
 
     @property
     def key(self) -> str:
@@ -571,12 +665,31 @@ class Stage:
     wall: timedelta
 
 
+class Method(StrEnum):
+    """How a machine came back: SNAPSHOT restored, REBOOT from a fresh overlay, RECONNECT to one that went on."""
+
+    SNAPSHOT = "snapshot"
+    REBOOT = "reboot"
+    RECONNECT = "reconnect"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """A machine that was brought back in the middle of a leg: why, after which case, how, and what it took."""
+
+    reason: str
+    case: str | None
+    method: Method
+    wall: timedelta
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The head of everything one leg left behind (``run.json``); its results are in ``journal.ndjson``.
 
     ``is_complete`` is written last: without it the leg died on the way. ``error`` is why the image was not judged.
     ``only`` are the case globs of ``run --case``: a run with some is a desk's, and no gate opens on it.
+    ``findings`` are those of the console that belong to no case.
     """
 
     schema: int = SCHEMA
@@ -592,6 +705,8 @@ class Run:
     facts: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    recoveries: tuple[Recovery, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

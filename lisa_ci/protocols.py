@@ -83,6 +83,28 @@ class Machines(Protocol):
         """The command that ends a kept group; '' where there is nothing to end."""
 
 
+@runtime_checkable
+class SupportsSnapshot(Protocol):
+    """On the group: back to a state within seconds."""
+
+    def snapshot_problem(self) -> str:
+        """Why these machines cannot be snapshot, as far as it is known before it is tried; '' where they can."""
+
+    def snapshot(self) -> None:
+        """Keep the state of all members, in place of an earlier one. ProvisioningError where it does not work."""
+
+    def restore(self, *, timeout: timedelta) -> None:
+        """All members as ``snapshot`` kept them: connected anew, clock set, entropy mixed in. ProvisioningError."""
+
+
+@runtime_checkable
+class SupportsDiagnosis(Protocol):
+    """On the group: make a machine that gives no sign of life say why."""
+
+    def diagnose(self) -> str:
+        """What was done ('' where nothing could be); returns when its traces are on the console. Never raises."""
+
+
 class Platform(Protocol):
     """Makes machines."""
 

@@ -305,6 +305,12 @@ TIMEOUTS: Final = Table(
             Duration(least=timedelta(minutes=1)),
             "A whole leg. GitHub's own runners end a job after 6 hours.",
         ),
+        setting(
+            Timeouts,
+            "silence",
+            Duration(least=timedelta(seconds=5), most=timedelta(hours=1)),
+            "A machine without a sign of life for so long is taken for hung.",
+        ),
     ),
 )
 

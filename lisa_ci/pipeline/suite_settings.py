@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from lisa_ci.model import SCHEMA, Arch, Capability, Case, Expectation, Firmware, Profile, Risk, Suite
+from lisa_ci.model import SCHEMA, Arch, Capability, Case, Expectation, Firmware, Isolation, Profile, Risk, Suite
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.document import ListNode, MappingNode, Node, shown
 from lisa_ci.pipeline.kinds import Choice, Duration, Flag, Id, Text, Whole
@@ -120,6 +120,7 @@ CASE: Final = Table(
             example=["reboot"],
         ),
         setting(Case, "risk", Choice(of=Risk), "`crash`: the machine may die, so nothing runs ahead of its result."),
+        setting(Case, "dirty", Flag(), "It leaves the machine changed, so that the next case needs a fresh one."),
     ),
 )
 
@@ -173,6 +174,13 @@ SUITE: Final = Table(
             ENVIRONMENT,
             "Environment variables of its cases.",
             example={"LC_ALL": "C"},
+        ),
+        setting(
+            Suite,
+            "isolation",
+            Choice(of=Isolation),
+            "When the machine goes back to its state after preparation: `case`: before every case; `dirty`: after a "
+            "case that left processes, mounts, modules, files or a tainted kernel; `crash`: only when it was lost.",
         ),
         setting(Suite, "cases", ListOf(kind=CASE, least=1, most=10_000), "The cases, in the order they run in."),
         setting(
