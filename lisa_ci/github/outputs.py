@@ -10,6 +10,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ _DELIMITER: Final = "ghadelimiter_"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
 _REFUSED_BY_THE_RUNNER: Final = frozenset({"NODE_OPTIONS"})
 _CODE_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+_HTML_BLOCK: Final = re.compile(r" {0,3}</?(?:details|summary|table|p|div)(?:[ \t>/]|$)", re.IGNORECASE)
+_DETAILS: Final = re.compile(r"</?details\b", re.IGNORECASE)
 _CUT_NOTE: Final = "*Cut here: the summary is longer than GitHub shows. The whole of it is in the report's files.*"
 
 
@@ -63,31 +66,48 @@ def cut_markdown(markdown: str, limit_bytes: int) -> str:
     if len(markdown.encode("utf-8", "replace")) <= limit_bytes:
         return markdown
     kept: list[str] = []
-    used, fence, details = 0, "", 0
+    used, state = 0, _Open()
     for line in markdown.splitlines(keepends=True):
         used += len(line.encode("utf-8", "replace"))
-        after_fence, after_details = _state_after(line, fence, details)
-        if used + len(_ending(after_fence, after_details).encode()) > limit_bytes:
+        after = state.after(line)
+        if used + len(after.ending().encode()) > limit_bytes:
             break
         kept.append(line)
-        fence, details = after_fence, after_details
-    ending = _ending(fence, details)
+        state = after
+    ending = state.ending()
     return "".join(kept) + ending if len(ending.encode()) <= limit_bytes else ""
 
 
-def _state_after(line: str, fence: str, details: int) -> tuple[str, int]:
-    """The code fence that is open after ``line`` ('' for none), and how many ``<details>`` are."""
-    found = _CODE_FENCE.match(line)
-    if fence:
-        closes = found is not None and found[1].startswith(fence) and not found[2].strip()
-        return ("" if closes else fence), details
-    if found is not None:
-        return found[1], details
-    return "", max(details + line.count("<details") - line.count("</details>"), 0)
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """What is open after a line: a code ``fence`` ('' for none), an HTML block, and how many ``<details>``.
 
+    As CommonMark reads it: a tag of a block at the beginning of a line starts HTML up to the next blank line, and in
+    there a fence is only text.
+    """
 
-def _ending(fence: str, details: int) -> str:
-    return "\n" + (f"{fence}\n\n" if fence else "") + "</details>\n\n" * details + _CUT_NOTE + "\n"
+    fence: str = ""
+    is_html: bool = False
+    details: int = 0
+
+    def after(self, line: str) -> _Open:
+        found = _CODE_FENCE.match(line)
+        if self.fence:
+            closes = found is not None and found[1].startswith(self.fence) and not found[2].strip()
+            return self if not closes else replace(self, fence="")
+        is_html = bool(line.strip()) and (self.is_html or _HTML_BLOCK.match(line) is not None)
+        if is_html:
+            # As deep as it is open: an end without a beginning closes nothing.
+            depth = self.details
+            for tag in _DETAILS.findall(line):
+                depth = max(depth - 1, 0) if tag.startswith("</") else depth + 1
+            return _Open(is_html=True, details=depth)
+        is_fence = found is not None and not (found[1][0] == "`" and "`" in found[2])
+        return _Open(fence=found[1] if found is not None and is_fence else "", details=self.details)
+
+    def ending(self) -> str:
+        """Closes everything, and says that something is missing. The blank line in front ends an HTML block."""
+        return "\n" + (f"{self.fence}\n\n" if self.fence else "") + "</details>\n\n" * self.details + _CUT_NOTE + "\n"
 
 
 def _set(variable: str, name: str, value: str, environment: Mapping[str, str]) -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -126,7 +126,12 @@ def test_cut_markdown_fits_and_starts_like_the_original(text: str, limit: int) -
         assert text.splitlines()[: len(lines) - 6] == lines[: len(lines) - 6]
 
 
+DETAILS = "<details><summary>x</summary>\n"
+AFTER_HTML = "text\n" * 23 + DETAILS + "</details>\n" * 3 + "```text\ntext\né\U0001f600\n" + DETAILS * 3
+
+
 @given(PARTS, st.integers(min_value=200, max_value=800))
+@example(text=AFTER_HTML, limit=287)
 @settings(deadline=None)
 def test_cut_markdown_leaves_no_code_block_open(text: str, limit: int) -> None:
     cut = cut_markdown(text, limit)
@@ -140,3 +145,8 @@ def test_cut_markdown_closes_details() -> None:
     text = "<details><summary>x</summary>\n\n" + "line\n" * 1000
     cut = cut_markdown(text, 400)
     assert cut.count("<details>") == cut.count("</details>") == 1
+
+
+def test_a_tag_in_the_middle_of_a_line_does_not_count_as_details() -> None:
+    text = "<details><summary>x</summary>\n\n" + "- `</details>`\n" * 1000
+    assert cut_markdown(text, 400).endswith("</details>\n\n" + cut_markdown(text, 400).splitlines()[-1] + "\n")
