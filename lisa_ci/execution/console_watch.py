@@ -1,0 +1,341 @@
+"""The watch over a console: which trouble the kernel reported, and which case ran meanwhile.
+
+Pure and incremental: bytes in, findings out, in whatever pieces the bytes come. Memory is bounded and time linear,
+whatever the machine prints. What can and cannot be told from a console is written in docs/console.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from lisa_ci.execution.console_boots import Boots, Recent
+from lisa_ci.execution.console_lines import LINE_LIMIT, STAMPS, Line, parse_line
+from lisa_ci.execution.console_patterns import PATTERNS, Pattern, Speaker
+from lisa_ci.execution.console_reports import Report
+from lisa_ci.model import ID_PATTERN, Allowance, Category, Finding
+
+KEPT_FINDINGS: Final = 200
+KEPT_MARKS: Final = 64
+_OPEN_REPORTS: Final = 16
+_SLICE: Final = 1 << 20
+_RECENT_HEADS: Final = 4096
+_ASKING: Final = frozenset({Category.RCU_STALL, Category.SOFT_LOCKUP, Category.HARD_LOCKUP})
+_BEFORE: Final = 4  # lines between "cut here" and the line that names the trouble
+_CUT: Final = re.compile(r"-+\[ cut here \]-+|={20,}$")
+_MARK: Final = re.compile(rf"lisa-ci: (?:case (?P<case>{ID_PATTERN}#{ID_PATTERN})|(?P<end>end(?: of cases)?))$")
+_PROMPT: Final = re.compile(
+    rb"(?:\x1b\[[0-9;?]*[A-Za-z]|\0)*(?:\(initramfs\)|dracut:/[^\s#]{0,64}#|\[rootfs [^\s\]]{0,64}\]#)"
+)
+_WORDS: Final = re.compile(
+    b"|".join(
+        re.escape(word)
+        for word in sorted(
+            {b"lisa-ci: ", b"Linux version ", b"[ cut here ]", b"====================", b"---[ end Kernel panic"}
+            | {word for pattern in PATTERNS for word in pattern.words}
+        )
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseMark:
+    """A case that began, as the console tells; ``case`` is ``suite#case``."""
+
+    case: str
+    is_ended: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """What the console told of cases and boots.
+
+    ``running``: the case that runs now. ``cases``: those begun since the last boot, the last 64. ``interrupted``: the
+    case that ran when the last boot, restore or reset took the machine away from it. ``boots``: kernels that said who
+    they are. ``has_panicked``, ``panic_ended``: a panic of this boot has begun, has said its last line.
+    """
+
+    running: str | None = None
+    cases: tuple[CaseMark, ...] = ()
+    interrupted: str | None = None
+    boots: int = 0
+    has_panicked: bool = False
+    panic_ended: bool = False
+
+
+class ConsoleWatch:
+    """``feed`` it what the console prints; it gives each finding when its report is complete.
+
+    The same finding in the same case is given once and then only counted (``counts``); after 200 findings others are
+    only counted together (``dropped``). Allowances that expired before ``today`` do not count.
+    """
+
+    def __init__(self, allowances: Sequence[Allowance] = (), *, today: date) -> None:
+        self._allowances = [one for one in allowances if one.expires >= today]
+        self._tail = b""
+        self._is_overlong = False
+        self._boots = Boots()
+        self._reports: dict[str, Report] = {}
+        self._before: dict[str, list[str]] = {}
+        self._heads = Recent(_RECENT_HEADS)
+        self._found: list[Finding] = []
+        self._cases: deque[CaseMark] = deque(maxlen=KEPT_MARKS)
+        self._marks = Marks()
+        self._is_marked = False
+        self._counts: dict[tuple[str | None, str], int] = {}
+        self.dropped = 0
+
+    # ---- what it knows ---------------------------------------------------------------------------------------------
+
+    @property
+    def marks(self) -> Marks:
+        return dataclasses.replace(self._marks, cases=tuple(self._cases))
+
+    @property
+    def counts(self) -> Mapping[tuple[str | None, str], int]:
+        """(case, fingerprint) -> how often it came up."""
+        return self._counts
+
+    # ---- bytes -----------------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> list[Finding]:
+        """The findings that are complete with these bytes."""
+        for start in range(0, len(data), _SLICE):
+            self._feed(data[start : start + _SLICE])
+        return self._take_found()
+
+    def settle(self) -> list[Finding]:
+        """Complete the reports that are being told: nothing more is expected of them."""
+        self._close_all()
+        return self._take_found()
+
+    def finish(self) -> list[Finding]:
+        """The findings in what was left: the console is at its end."""
+        tail, self._tail, self._is_overlong = self._tail, b"", False
+        if tail:
+            self._take_block(tail + b"\n")
+        for line in self._boots.give_up():
+            self._take(line)
+        return self.settle()
+
+    def rewind(self) -> None:
+        """The machine was put back to an earlier state, or another one took its place: its clock starts anew there."""
+        self._found += self.finish()
+        self._boots.rewind()
+        self._leave_case()
+
+    def _take_found(self) -> list[Finding]:
+        found, self._found = self._found, []
+        return found
+
+    def _feed(self, data: bytes) -> None:
+        data = data.replace(b"\r", b"\n")
+        if self._is_overlong:
+            end = data.find(b"\n")
+            if end < 0:
+                return
+            self._is_overlong = False
+            data = data[end:]
+        data = self._tail + data
+        end = data.rfind(b"\n") + 1
+        self._tail = data[end : end + LINE_LIMIT]
+        self._is_overlong = len(data) - end > LINE_LIMIT
+        if end:
+            self._take_block(data[:end])
+        self._tail = self._take_prompt(self._tail)
+
+    def _take_prompt(self, data: bytes) -> bytes:
+        """A prompt has no line break, and nothing may come after it: it is told at once, and blotted out."""
+        prompt = _PROMPT.match(data)
+        if prompt is None:
+            return data
+        self._take_program_line(parse_line(prompt[0]))
+        return b"\0" * prompt.end() + data[prompt.end() :]
+
+    def _take_block(self, block: bytes) -> None:
+        """Whole lines. Most of them are skipped after one search for the words that count."""
+        position = 0
+        while position < len(block):
+            if not self._is_attentive:
+                found = _WORDS.search(block, position)
+                start = max(block.rfind(b"\n", position, found.start()) + 1, position) if found else len(block)
+                self._skim(block, position, start)
+                position = start
+                if found is None:
+                    return
+            end = block.find(b"\n", position)
+            if end > position:
+                self._take_bytes(self._take_prompt(block[position : min(end, position + LINE_LIMIT)]))
+            position = end + 1
+
+    @property
+    def _is_attentive(self) -> bool:
+        """Every line counts now, not only those with a word of the table."""
+        return bool(self._reports or self._before) or self._boots.is_attentive
+
+    def _skim(self, block: bytes, start: int, end: int) -> None:
+        stamps = STAMPS.findall(b"\n" + block[start:end])
+        if stamps:
+            self._boots.see(max(map(float, stamps)))
+
+    def _take_bytes(self, data: bytes) -> None:
+        if not self._is_attentive and _WORDS.search(data) is None:
+            self._skim(data, 0, len(data))  # the word was beyond the limit of a line
+            return
+        for line in self._boots.sift(parse_line(data)):
+            self._take(line)
+
+    # ---- lines -----------------------------------------------------------------------------------------------------
+
+    def _take(self, line: Line) -> None:
+        if line.stamp is None and self._boots.has_stamps:
+            self._take_program_line(line)
+        elif self._boots.is_start(line):
+            self._start_boot(line)
+        elif mark := _MARK.match(line.text):
+            self._take_mark(line, mark)
+        elif not self._boots.is_old(line.stamp):
+            self._boots.learn(line)
+            self._take_kernel_line(line)
+
+    def _start_boot(self, line: Line) -> None:
+        self._close_all()
+        self._leave_case()
+        self._boots.start(line)
+        self._is_marked = False
+        self._marks = dataclasses.replace(
+            self._marks, boots=self._marks.boots + 1, has_panicked=False, panic_ended=False
+        )
+
+    def _leave_case(self) -> None:
+        running = self._marks.running
+        self._marks = dataclasses.replace(self._marks, running=None, interrupted=running)
+        self._cases.clear()
+
+    def _take_mark(self, line: Line, mark: re.Match[str]) -> None:
+        if not self._boots.is_new_mark(line):
+            return
+        self._is_marked = True
+        if self._marks.running is not None:
+            self._cases[-1] = CaseMark(case=self._marks.running, is_ended=True)
+        case = mark["case"]
+        if case:
+            self._cases.append(CaseMark(case=case, is_ended=False))
+        self._marks = dataclasses.replace(self._marks, running=case)
+
+    def _take_program_line(self, line: Line) -> None:
+        """A line that is not the kernel's."""
+        found = _first_pattern(line.text, is_kernel=False, is_early=not self._is_marked)
+        if found:
+            self._keep(Report(*found, line, [], self._marks.running))
+
+    def _take_kernel_line(self, line: Line) -> None:
+        self._notice_panic(line.text)
+        found = _first_pattern(line.text, is_kernel=True, is_early=not self._is_marked)
+        report = self._reports.get(line.caller) or self._asked_for(line)
+        if report and (found is None or _is_part(found[0], report)):
+            report.take(line)
+            if report.is_over:
+                self._close(line.caller)
+        elif found:
+            self._close(line.caller)
+            self._open(*found, line)
+        else:
+            self._remember(line)
+
+    def _asked_for(self, line: Line) -> Report | None:
+        """The report of a lockup for which another processor tells what it does; it goes on in that one's name too."""
+        if not line.text.startswith("NMI backtrace for cpu"):
+            return None
+        for report in self._reports.values():
+            if report.pattern.category in _ASKING:
+                self._reports[line.caller] = report
+                return report
+        return None
+
+    def _notice_panic(self, text: str) -> None:
+        if text.startswith("Kernel panic - not syncing: "):
+            self._marks = dataclasses.replace(self._marks, has_panicked=True)
+        elif text.startswith("---[ end Kernel panic"):
+            self._marks = dataclasses.replace(self._marks, panic_ended=True)
+
+    def _remember(self, line: Line) -> None:
+        """Lines between "cut here" and the trouble's name belong to the excerpt."""
+        before = self._before.get(line.caller)
+        if _CUT.match(line.text) and len(self._before) < _OPEN_REPORTS:
+            self._before[line.caller] = [line.shown]
+        elif before is not None:
+            before.append(line.shown)
+            if len(before) > _BEFORE:
+                del self._before[line.caller]
+
+    # ---- reports ---------------------------------------------------------------------------------------------------
+
+    def _open(self, pattern: Pattern, head: re.Match[str], line: Line) -> None:
+        before = self._before.pop(line.caller, [])
+        if not self._heads.is_new(line):
+            return  # somebody prints the log once more
+        report = Report(pattern, head, line, before, self._marks.running)
+        if report.is_over:
+            self._keep(report)
+            return
+        if len(self._reports) >= _OPEN_REPORTS:
+            self._close(next(iter(self._reports)))
+        self._reports[line.caller] = report
+
+    def _close(self, caller: str) -> None:
+        report = self._reports.get(caller)
+        if report:
+            # Others may speak for the same report.
+            self._reports = {name: one for name, one in self._reports.items() if one is not report}
+            self._keep(report)
+
+    def _close_all(self) -> None:
+        for caller in list(self._reports):
+            self._close(caller)
+        self._before.clear()
+
+    def _keep(self, report: Report) -> None:
+        finding = report.finding()
+        key = (finding.case, finding.fingerprint)
+        if key in self._counts:
+            self._counts[key] += 1
+        elif len(self._counts) >= KEPT_FINDINGS:
+            self.dropped += 1
+        else:
+            self._counts[key] = 1
+            self._found.append(dataclasses.replace(finding, allowed=allowed(finding, self._allowances)))
+
+
+def allowed(finding: Finding, allowances: Sequence[Allowance]) -> str:
+    """The reason of the first allowance that is about this finding, '' where there is none."""
+    return next((one.reason for one in allowances if _is_about(one, finding)), "")
+
+
+def _is_about(allowance: Allowance, finding: Finding) -> bool:
+    if allowance.category not in {None, finding.category}:
+        return False
+    if allowance.fingerprint is not None:
+        return allowance.fingerprint == finding.fingerprint
+    return allowance.match is not None and fnmatch.fnmatchcase(finding.title, allowance.match)
+
+
+def _first_pattern(text: str, *, is_kernel: bool, is_early: bool) -> tuple[Pattern, re.Match[str]] | None:
+    for pattern in PATTERNS:
+        if pattern.speaker is Speaker.KERNEL and not is_kernel:
+            continue
+        if pattern.speaker is Speaker.EARLY_BOOT and not is_early:
+            continue
+        if head := pattern.head.match(text):
+            return pattern, head
+    return None
+
+
+def _is_part(pattern: Pattern, report: Report) -> bool:
+    return report.pattern.category in pattern.part_of and not report.has_trace
