@@ -7,5 +7,17 @@ from __future__ import annotations
 
 from lisa_ci.ssh.keys import HostKey, KeyPair, Login, make_key, parse_host_key
 from lisa_ci.ssh.machine import SshMachine, WrongHostKeyError, connect
+from lisa_ci.ssh.vitals import Alive, Vitals
 
-__all__ = ["HostKey", "KeyPair", "Login", "SshMachine", "WrongHostKeyError", "connect", "make_key", "parse_host_key"]
+__all__ = [
+    "Alive",
+    "HostKey",
+    "KeyPair",
+    "Login",
+    "SshMachine",
+    "Vitals",
+    "WrongHostKeyError",
+    "connect",
+    "make_key",
+    "parse_host_key",
+]

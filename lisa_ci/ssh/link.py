@@ -20,6 +20,7 @@ from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST, cMSG_GLOB
 from paramiko.packet import NeedRekeyException, Packetizer
 
 from lisa_ci.ssh.keys import HostKey, fingerprint
+from lisa_ci.ssh.vitals import Alive
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -32,6 +33,7 @@ _CIPHERS: Final = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-c
 _DIGESTS: Final = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
 _KEX: Final = ("curve25519-sha256", "ecdh-sha2-", "group14-sha256", "group16-sha512")
 _MOST_EXTENSIONS: Final = 64
+_LOOK: Final = 0.9  # seconds between two looks at what the platform knows; together with a read's 0.1 s, one second
 
 # paramiko logs what servers send and its own tracebacks; errors reach people as our errors instead.
 logging.getLogger(_LOG).addHandler(logging.NullHandler())
@@ -50,19 +52,22 @@ class WrongKeyError(Exception):
 
 class Packets(Packetizer):
     """paramiko's packet layer with our own reading and writing: read ahead, never more than MAX_PACKET at once, never
-    past ``deadline``, and an end when the peer stays silent for ``silence`` seconds although it was asked for a sign.
+    past ``deadline``, and an end when the peer stays silent for ``silence`` seconds although it was asked for a sign,
+    or when ``is_alive`` knows that it is dead.
     """
 
     # Keys are renewed when the server wants it (OpenSSH has a limit for each cipher), never from our side: a renewal
     # that paramiko begins in the middle of a transfer leaves both sides waiting, about every second time.
     REKEY_BYTES = REKEY_PACKETS = 1 << 60
 
-    def __init__(self, sock: socket.socket, *, first: bytes, silence: float) -> None:
+    def __init__(self, sock: socket.socket, *, first: bytes, silence: float, is_alive: Alive) -> None:
         super().__init__(sock)
         self._wire = sock
         self._ahead = bytearray(first)
+        self._is_alive = is_alive
         self.silence = silence
-        self._heard = self._asked = time.monotonic()
+        self.is_silent = False
+        self._heard = self._asked = self._looked = time.monotonic()
         self._is_writing = False
         self.deadline: float | None = None
         self.ask: Callable[[], None] | None = None
@@ -127,9 +132,15 @@ class Packets(Packetizer):
     def _watch(self) -> None:
         """Called about ten times a second while nothing comes in."""
         now = time.monotonic()
+        if now - self._looked > _LOOK:
+            self._looked = now
+            death = self._is_alive()
+            if death is not None:
+                raise self._lose(death.why)
         if self.ask is None:
             return
         if now - self._heard > self.silence:
+            self.is_silent = True
             raise self._lose(f"silent for {self.silence:g} s")
         if now - max(self._heard, self._asked) > self.silence / 4 and not self._is_writing:
             self._asked = now
@@ -163,13 +174,17 @@ def _on_request(channel: paramiko.Channel, message: paramiko.Message) -> None:
 
 
 class Link(paramiko.Transport):
-    """A connection to one server. ``first`` is what was read from ``sock`` so far, from the SSH banner on."""
+    """A connection to one server. ``first`` is what was read from ``sock`` so far, from the SSH banner on.
+
+    ``is_alive`` is asked in the reading thread: once it knows of a death, everything that waits here ends at once.
+    """
 
     packetizer: Packets
     saved_exception: Exception | None
 
-    def __init__(self, sock: socket.socket, *, first: bytes, silence: float) -> None:
-        super().__init__(sock, packetizer_class=functools.partial(Packets, first=first, silence=silence))  # type: ignore[arg-type]
+    def __init__(self, sock: socket.socket, *, first: bytes, silence: float, is_alive: Alive) -> None:
+        packets = functools.partial(Packets, first=first, silence=silence, is_alive=is_alive)
+        super().__init__(sock, packetizer_class=packets)  # type: ignore[arg-type]
         self.set_log_channel(_LOG)
         self._channel_handler_table = {
             **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]  # noqa: SLF001 - widened by one

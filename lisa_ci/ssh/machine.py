@@ -15,13 +15,14 @@ from typing import Final
 
 import paramiko
 
-from lisa_ci.errors import MachineLostError, PipelineError, ProvisioningError
-from lisa_ci.model import Become, Completed
+from lisa_ci.errors import Loss, MachineLostError, PipelineError, ProvisioningError
+from lisa_ci.model import Become, Completed, Death
 from lisa_ci.ssh.keys import Login, load_key, parse_host_key
 from lisa_ci.ssh.knock import Knocker
 from lisa_ci.ssh.link import Link, RefusedError, WrongKeyError
 from lisa_ci.ssh.session import TROUBLES, InputClosedError, Session
 from lisa_ci.ssh.tree import content, pack
+from lisa_ci.ssh.vitals import Vitals
 from lisa_ci.ssh.words import END, GET, PUT, PUT_TREE, REBOOT, RUN, Capped, Marked, command_line, sentence
 
 MAX_OUTPUT: Final = 1024 * 1024
@@ -31,8 +32,8 @@ _HANDSHAKE: Final = 30.0  # seconds; emulated machines need several for the key 
 _PAUSE: Final = 0.5  # seconds between two logins that the server refused
 _SILENCE_GOING_DOWN: Final = 5.0  # seconds; whoever answers after that is asked for its boot id anyway
 _PROBE: Final = timedelta(seconds=60)
+_FATE: Final = timedelta(seconds=10)  # a system that goes down ends its connections some seconds before itself
 
-Alive = Callable[[], str | None]
 Note = Callable[[str], None]
 
 
@@ -44,7 +45,7 @@ def connect(
     login: Login,
     *,
     timeout: timedelta,
-    is_alive: Alive | None = None,
+    vitals: Vitals | None = None,
     name: str = "machine",
     role: str = "main",
     console: Path | None = None,
@@ -56,7 +57,7 @@ def connect(
 ) -> SshMachine:
     """Log in as soon as the machine lets us, and prove that a command runs with root's rights.
 
-    ``is_alive`` returns why the machine is dead, or None. ``retries_refusal``: sshd of a booting machine may be up
+    ``vitals`` is what the platform knows of the machine. ``retries_refusal``: sshd of a booting machine may be up
     before our key is there. ``note`` hears each new reason for waiting. ``silence``: how long a machine may not answer
     before it is lost; ``transfer``: the longest put or get. ``known_hosts`` is written by ``login_command``.
     Raises ProvisioningError, at once for a dead machine or a wrong host key (WrongHostKeyError), and PipelineError for
@@ -64,7 +65,7 @@ def connect(
     """
     machine = SshMachine(
         login,
-        is_alive=is_alive,
+        vitals=vitals,
         name=name,
         role=role,
         console=console,
@@ -84,7 +85,7 @@ class SshMachine:
         self,
         login: Login,
         *,
-        is_alive: Alive | None,
+        vitals: Vitals | None,
         name: str,
         role: str,
         console: Path | None,
@@ -98,19 +99,22 @@ class SshMachine:
         self.role = role
         self._host_key = parse_host_key(login.host_key, host=login.host, port=login.port)
         self._key = load_key(login.key)
-        self._is_alive = is_alive or (lambda: None)
+        self._vitals = vitals or Vitals()
+        self._has_vitals = vitals is not None
         self._console = console
         self._known_hosts = known_hosts or login.key.with_name(f"{login.key.name}.known_hosts")
         self._silence = silence.total_seconds()
         self._transfer = transfer.total_seconds()
         self._note = note or (lambda _: None)
         self._link: Link | None = None
+        self._is_proven = False
 
     # ---- coming and going ------------------------------------------------------------------------------------------
 
     def reconnect(self, *, timeout: timedelta, retries_refusal: bool = True) -> None:
         """A new connection in place of the old one (after a crash, a restore, a reboot). Raises as ``connect``."""
         self.close()
+        self._vitals.comes_up()
         deadline = time.monotonic() + timeout.total_seconds()
         try:
             knocker = Knocker(self.login.host, self.login.port)
@@ -145,7 +149,7 @@ class SshMachine:
 
     def _log_in(self, knocker: Knocker, deadline: float) -> None:
         sock, first = knocker.wait(deadline, self._check)
-        link = Link(sock, first=first, silence=self._silence)
+        link = Link(sock, first=first, silence=self._silence, is_alive=self._vitals.is_alive)
         try:
             limit = min(_HANDSHAKE, max(1.0, deadline - time.monotonic()))
             link.log_in(self.login.user, self._key, self._host_key, limit=limit)
@@ -165,18 +169,23 @@ class SshMachine:
         with contextlib.ExitStack() as unless_proven:
             unless_proven.callback(self.close)
             limit = min(left, _PROBE)
-            if self._run(("true",), timeout=limit).exit != 0:
+            command, stdin = self._vitals.opening()
+            completed = self._run(command, timeout=limit, stdin=stdin)
+            if completed.exit != 0:
                 raise self._lost(f"it lets us in, but does not run a command within {limit.total_seconds():.0f} s")
+            self._vitals.logged_in(completed.output)
             unless_proven.pop_all()
+        self._is_proven = True
 
     def _check(self) -> None:
-        why = self._is_alive()
-        if why:
-            raise ProvisioningError(f"{self.name}: the machine died before it could be used: {why}")
+        death = self._vitals.is_alive()
+        if death is not None:
+            raise ProvisioningError(f"{self.name}: the machine died before it could be used: {death.why}")
 
     def close(self) -> None:
         """End the connection. The machine itself is not touched. Idempotent."""
         link, self._link = self._link, None
+        self._is_proven = False
         if link is not None:
             link.close()
 
@@ -186,9 +195,37 @@ class SshMachine:
 
     def _lost(self, why: str) -> MachineLostError:
         link = self._link
-        died = self._is_alive()
-        said = died or (link.why_lost if link else "") or why
-        return MachineLostError(f"{self.name} at {self.login.address} is lost: {said}")
+        death = self._vitals.is_alive() or self._fate()
+        if death is not None:
+            return MachineLostError(f"{self.name} at {self.login.address} is lost: {death.why}", loss=death.loss)
+        said = (link.why_lost if link else "") or why
+        loss = Loss.SILENCE if link is not None and link.packetizer.is_silent else Loss.CONNECTION
+        return MachineLostError(f"{self.name} at {self.login.address} is lost: {said}", loss=loss)
+
+    def _fate(self) -> Death | None:
+        """Why the connection is gone, as the platform tells soon after; None where only the connection is.
+
+        A system that goes down, and a crash kernel that saves the memory of its predecessor, need their time. The
+        waiting ends at once where SSH answers.
+        """
+        link = self._link
+        if link is None or link.is_active() or not (self._has_vitals and self._is_proven):
+            return None
+        self._is_proven = False  # asked once for each connection
+        limit = self._vitals.grace() if link.packetizer.is_silent else _FATE
+        found: list[Death] = []
+
+        def check() -> None:
+            death = self._vitals.is_alive()
+            if death is not None:
+                found.append(death)
+                raise OSError(death.why)
+
+        with contextlib.suppress(OSError):  # TimeoutError is one
+            sock, _ = Knocker(self.login.host, self.login.port).wait(time.monotonic() + limit.total_seconds(), check)
+            sock.close()
+            check()
+        return found[0] if found else None
 
     # ---- commands --------------------------------------------------------------------------------------------------
 

@@ -7,21 +7,22 @@ import itertools
 import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from lisa_ci.errors import MachineLostError, PipelineError, ProvisioningError
-from lisa_ci.model import Become
+from lisa_ci.errors import Loss, MachineLostError, PipelineError, ProvisioningError
+from lisa_ci.model import Become, Death
 from lisa_ci.protocols import Channel
-from lisa_ci.ssh import Login, SshMachine, WrongHostKeyError, connect, make_key
+from lisa_ci.ssh import Login, SshMachine, Vitals, WrongHostKeyError, connect, make_key
 from lisa_ci.ssh.keys import parse_host_key
 from tests.doubles.ssh_server import Answer, Faults, SshServer
 
 SOON = timedelta(seconds=20)
 SHORT = timedelta(seconds=2)
+GONE = Death(loss=Loss.DESTROYED, why="QEMU exited with 1")
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_a_machine_that_dies_while_we_wait_is_an_error_at_once(server: SshServer
     calls = itertools.count()
     started = time.monotonic()
     with pytest.raises(ProvisioningError, match="died before it could be used: QEMU exited with 1"):
-        connect(server.login(), timeout=SOON, is_alive=lambda: "QEMU exited with 1" if next(calls) > 2 else None)
+        connect(server.login(), timeout=SOON, vitals=Vitals(is_alive=lambda: GONE if next(calls) > 2 else None))
     assert time.monotonic() - started < 3
 
 
@@ -242,13 +243,115 @@ def test_a_connection_that_drops_ends_a_running_command(server: SshServer) -> No
 
 
 def test_why_the_machine_died_is_in_the_message(server: SshServer) -> None:
-    died: list[str] = []
-    machine = connect(server.login(), timeout=SOON, is_alive=lambda: died[0] if died else None)
+    died: list[Death] = []
+    machine = connect(server.login(), timeout=SOON, vitals=Vitals(is_alive=lambda: died[0] if died else None))
     with contextlib.closing(machine):
         server.drop()
-        died.append("QEMU was killed by signal 9")
-        with pytest.raises(MachineLostError, match="QEMU was killed by signal 9"):
+        died.append(GONE)
+        with pytest.raises(MachineLostError, match="QEMU exited with 1") as caught:
             machine.run("true", timeout=SOON)
+        assert caught.value.loss is Loss.DESTROYED
+
+
+WAITING = {
+    "channel": lambda _, channel: channel.receive(10, SOON),
+    "run": lambda machine, _: machine.run("true", timeout=SOON),
+    "send": lambda _, channel: channel.send(bytes(20_000_000)),
+}
+
+
+@pytest.mark.parametrize("wait", WAITING.values(), ids=WAITING)
+def test_a_death_that_the_platform_knows_of_ends_all_waiting_within_a_second_or_so(
+    server: SshServer, wait: Callable[[SshMachine, Channel], object]
+) -> None:
+    died: list[Death] = []
+    vitals = Vitals(is_alive=lambda: died[0] if died else None)
+    machine = connect(server.login(), timeout=SOON, vitals=vitals)
+    with contextlib.closing(machine), machine.channel("cat") as channel:
+        server.freeze()
+        timer = threading.Timer(0.3, died.append, (Death(loss=Loss.PANIC, why="its kernel panicked"),))
+        timer.start()
+        started = time.monotonic()
+        with pytest.raises(MachineLostError, match="its kernel panicked") as caught:
+            wait(machine, channel)
+        timer.join()
+    assert caught.value.loss is Loss.PANIC
+    assert time.monotonic() - started < 3
+
+
+def test_what_arrived_before_a_death_is_still_handed_out(server: SshServer) -> None:
+    died: list[Death] = []
+    with (
+        contextlib.closing(
+            connect(server.login(), timeout=SOON, vitals=Vitals(is_alive=lambda: died[0] if died else None))
+        ) as machine,
+        machine.channel("sh", "-c", "echo result; cat") as channel,
+    ):
+        time.sleep(0.5)
+        died.append(GONE)
+        time.sleep(1.5)
+        assert channel.receive(100, SOON) == b"result\n"
+        with pytest.raises(MachineLostError, match="QEMU exited with 1"):
+            channel.receive(100, SOON)
+
+
+def test_a_machine_that_goes_down_has_the_time_to_say_so(server: SshServer) -> None:
+    died: list[Death] = []
+    with (
+        contextlib.closing(
+            connect(server.login(), timeout=SOON, vitals=Vitals(is_alive=lambda: died[0] if died else None))
+        ) as machine,
+        machine.channel("cat") as channel,
+    ):
+        server.faults.silent_connections = 1000
+        server.drop()
+        timer = threading.Timer(1.5, died.append, (Death(loss=Loss.REBOOT, why="it rebooted by itself"),))
+        timer.start()
+        with pytest.raises(MachineLostError, match="it rebooted by itself") as caught:
+            channel.receive(10, SOON)
+        timer.join()
+        assert caught.value.loss is Loss.REBOOT
+
+
+def test_where_ssh_still_answers_only_the_connection_is_lost(server: SshServer) -> None:
+    with (
+        contextlib.closing(connect(server.login(), timeout=SOON, vitals=Vitals(is_alive=lambda: None))) as machine,
+        machine.channel("cat") as channel,
+    ):
+        server.drop()
+        started = time.monotonic()
+        with pytest.raises(MachineLostError) as caught:
+            channel.receive(10, SOON)
+        assert caught.value.loss is Loss.CONNECTION
+        assert time.monotonic() - started < 2
+
+
+def test_a_silent_machine_with_a_crash_kernel_gets_the_time_to_save_its_memory(server: SshServer) -> None:
+    died: list[Death] = []
+    vitals = Vitals(is_alive=lambda: died[0] if died else None, grace=lambda: timedelta(seconds=20))
+    with (
+        contextlib.closing(
+            connect(server.login(), timeout=SOON, silence=timedelta(seconds=1), vitals=vitals)
+        ) as machine,
+        machine.channel("cat") as channel,
+    ):
+        server.faults.silent_connections = 1000
+        server.freeze()
+        timer = threading.Timer(4, died.append, (Death(loss=Loss.PANIC, why="its kernel panicked, and it rebooted"),))
+        timer.start()
+        with pytest.raises(MachineLostError, match="panicked, and it rebooted"):
+            channel.receive(10, SOON)
+        timer.join()
+
+
+def test_the_first_command_of_a_login_is_the_platforms(server: SshServer) -> None:
+    told: list[object] = []
+    vitals = Vitals(
+        opening=lambda: (("cat",), b"words"), logged_in=told.append, comes_up=lambda: told.append("comes up")
+    )
+    with contextlib.closing(connect(server.login(), timeout=SOON, vitals=vitals)) as machine:
+        machine.reconnect(timeout=SOON)
+    assert told == ["comes up", b"words"] * 2
 
 
 def test_a_machine_that_hangs_is_noticed_without_a_byte_from_us(server: SshServer) -> None:

@@ -92,6 +92,12 @@ def arguments(
     return (emulator, *options)
 
 
+def writable_nodes(profile: Profile) -> tuple[str, ...]:
+    """The block devices that the machine writes to, by the names that ``arguments`` gives them; all are qcow2."""
+    disks = tuple(f"disk{number}" for number in range(len(profile.disks)))
+    return ("root", *disks, *(("variables",) if needs_uefi(profile) else ()))
+
+
 def device_count(profile: Profile) -> int:
     """PCI slots that the profile's own disks and NICs take."""
     buses = [disk.bus for disk in profile.disks]
@@ -128,8 +134,9 @@ def _base(profile: Profile, acceleration: Acceleration, name: str, *, is_uefi: b
     yield from ("-nodefaults", "-no-user-config", "-display", "none", "-boot", "strict=on")
     # A guest is hostile: a QEMU that it has broken into can start no program and gain no rights.
     yield from ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny")
-    # The panic notifier runs before the last lines are printed; pausing at once would cut them.
-    yield from ("-action", "panic=none")
+    # The panic notifier runs before the last lines are printed; pausing at once would cut them. A machine that powers
+    # itself off stays as a process, so that it can go back to its snapshot.
+    yield from ("-action", "panic=none,shutdown=pause")
     yield from ("-chardev", f"socket,id=qmp,fd={QMP_FD},server=off", "-mon", "chardev=qmp,mode=control")
 
 

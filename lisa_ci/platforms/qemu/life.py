@@ -1,64 +1,177 @@
-"""Whether a machine lives, as far as the host can see, and why it does not."""
+"""Whether a machine lives, as far as the host can see, and why it does not.
+
+A crash kernel is never cut short: where the machine has one loaded, a panic or a silence is not the end of it before
+the machine has been reset, or before it had the time of a whole boot for saving its memory.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from lisa_ci.errors import Loss
+from lisa_ci.model import Death
 from lisa_ci.platforms.qemu import console_text
 from lisa_ci.platforms.qemu.guard import Guard
 from lisa_ci.platforms.qemu.qmp import Qmp
+from lisa_ci.platforms.qemu.signs import Event, Signs, death_of
 
+MOST_CONSOLE_BYTES: Final = 256 << 20
 _POLL_SECONDS: Final = 0.1
 _PANIC_TEXT_SECONDS: Final = 3.0
+_LOOKED_THROUGH_BYTES: Final = 1 << 20
 _PANIC_END: Final = b"end Kernel panic"
+_PANIC_BEGIN: Final = b"Kernel panic - not syncing"
+_CRASH_KERNEL: Final = re.compile(rb"^crash-kernel 1$", re.MULTILINE)
+_CLOCK: Final = re.compile(rb"^clock (\d{1,12})$", re.MULTILINE)
+
+# The first command of every login. What it sets is gone with the kernel that runs: an NMI that QEMU sends then makes a
+# kernel that hangs tell where (see diagnosis.py). $1, after a restore: the time in seconds; stdin is entropy then.
+# RNDRESEEDCRNG (0x5207) makes the kernel use it at once instead of within a minute.
+_OPENING: Final = r"""exec 3>&1 >/dev/null 2>&1
+for name in unknown_nmi_panic panic_on_unrecovered_nmi panic_on_io_nmi; do echo 1 >/proc/sys/kernel/$name; done
+if [ "$1" ]; then
+    date -u -s "@$1" || date -u -s "@${1%.*}" || hwclock --hctosys
+    head -c 64 >/dev/urandom
+    perl -e 'open F, ">/dev/urandom"; ioctl F, 0x5207, 0' ||
+        python3 -c 'import fcntl; fcntl.ioctl(open("/dev/urandom", "wb"), 0x5207)'
+fi
+read -r loaded </sys/kernel/kexec_crash_loaded
+{ echo "crash-kernel ${loaded:-0}"; date -u "+clock %s"; } >&3
+exit 0"""
+_ENTROPY_BYTES: Final = 64
 
 
 class Life:
-    """Whether a machine lives, as far as the host can see."""
+    """Whether a machine lives, as far as the host can see. Usable from any thread."""
 
-    def __init__(self, qmp: Qmp, guard: Guard, console: Path) -> None:
+    def __init__(
+        self,
+        qmp: Qmp,
+        guard: Guard,
+        console: Path,
+        *,
+        boot: timedelta,
+        most_console_bytes: int = MOST_CONSOLE_BYTES,
+    ) -> None:
         self._qmp = qmp
         self._guard = guard
         self.console = console
-        self.is_booting = True
+        self._boot = boot
+        self._most = most_console_bytes
+        self._lock = threading.Lock()
+        self._signs = Signs()
+        self._console_began = self._console_bytes()
+        self._console_allowed = max(self._most, self._console_began + self._most // 16)
+        self._was_up = False
+        self._is_restored = False
+        self.clock_off: float | None = None
+        qmp.on_event(self._take)
 
-    def why_dead(self) -> str | None:
+    def _take(self, event: Event) -> None:
+        with self._lock:
+            self._signs.take(event, time.monotonic())
+
+    # ---- for the connection: see ssh.Vitals ------------------------------------------------------------------------
+
+    def death(self) -> Death | None:
+        """Why it is dead, or None. Costs no word with QEMU; after a panic it waits for the end of its text."""
+        now = time.monotonic()
+        with self._lock:
+            signs, saving = self._signs, self._signs.is_saving_memory(now, self._boot.total_seconds())
+            if saving and self._qmp.is_connected and signs.ended is None:
+                return None
+            found = death_of(signs, "", is_connected=self._qmp.is_connected)
+            panicked_at = signs.panicked_at
+        if found is None:
+            return self._flood() or self._no_boot()
+        if panicked_at is not None:
+            self._await_end_of_panic(panicked_at + _PANIC_TEXT_SECONDS)
+        elif found.loss is Loss.DESTROYED and not self._qmp.is_connected:
+            return death_of(self._signs, self._guard.last_error(), is_connected=False)
+        elif found.loss is Loss.REBOOT and self._has_told_of_panic():
+            return Death(loss=Loss.PANIC, why="its kernel panicked, and it rebooted")
+        return found
+
+    def comes_up(self) -> None:
+        with self._lock:
+            self._signs.comes_up()
+
+    def opening(self) -> tuple[tuple[str, ...], bytes]:
+        """The first command of a login, and its stdin: after a restore it also sets the clock and mixes entropy in."""
+        if not self._is_restored:
+            return ("sh", "-c", _OPENING, "sh", ""), b""
+        return ("sh", "-c", _OPENING, "sh", f"{time.time():.3f}"), os.urandom(_ENTROPY_BYTES)
+
+    def logged_in(self, said: bytes) -> None:
+        told = _CLOCK.search(said)
+        self.clock_off = float(told[1]) - time.time() if told else None
+        self._is_restored = False
+        self._was_up = True
+        self._console_began = self._console_bytes()
+        with self._lock:
+            self._signs.logged_in(has_crash_kernel=_CRASH_KERNEL.search(said) is not None)
+
+    def grace(self) -> timedelta:
+        """A machine with a crash kernel that fell silent without a word may be saving its memory."""
+        return self._boot if self._signs.has_crash_kernel else timedelta()
+
+    # ---- for snapshots and diagnosis -------------------------------------------------------------------------------
+
+    def restored(self) -> None:
+        """It is another machine now: nothing that happened before counts."""
         self._qmp.settle()
-        events = self._qmp.events
-        if not self._qmp.is_connected or any(event.startswith("SHUTDOWN") for event in events):
-            return why_ended(events, self._guard.last_error())
-        if has_panicked(events):
-            self._await_end_of_panic()
-            return "its kernel panicked"
-        if self.is_booting:
-            found = console_text.why_no_boot(console_text.read_tail(self.console))
-            return f"its firmware says '{found}'" if found else None
-        return None
+        with self._lock:
+            self._signs = Signs(has_crash_kernel=self._signs.has_crash_kernel)
+        self._is_restored = True
+        self._console_began = self._console_bytes()
+        # Less than at first: a machine that floods after each restore would fill the disk as well.
+        self._console_allowed = max(self._most, self._console_began + self._most // 16)
 
-    def _await_end_of_panic(self) -> None:
+    @property
+    def has_panicked(self) -> bool:
+        """QEMU or the console told of a panic since the last login."""
+        return self._signs.panicked_at is not None or self._has_told_of_panic()
+
+    @property
+    def has_reset(self) -> bool:
+        return self._signs.has_reset
+
+    # ---- the console -----------------------------------------------------------------------------------------------
+
+    def _console_bytes(self) -> int:
+        try:
+            return self.console.stat().st_size
+        except OSError:
+            return 0
+
+    def _flood(self) -> Death | None:
+        """The console's file is on the host's disk: what writes it without end is stopped."""
+        if self._console_bytes() <= self._console_allowed:
+            return None
+        self._qmp.post("stop")
+        return Death(loss=Loss.CONSOLE_FLOOD, why=f"its console printed more than {_size(self._most)}")
+
+    def _no_boot(self) -> Death | None:
+        if self._was_up:
+            return None
+        found = console_text.why_no_boot(console_text.read_tail(self.console))
+        return Death(loss=Loss.DESTROYED, why=f"its firmware says '{found}'") if found else None
+
+    def _has_told_of_panic(self) -> bool:
+        size = min(self._console_bytes() - self._console_began, _LOOKED_THROUGH_BYTES)
+        return size > 0 and _PANIC_BEGIN in console_text.read_tail(self.console, size)
+
+    def _await_end_of_panic(self, deadline: float) -> None:
         """The panic device speaks first, the console has the reason a moment later."""
-        deadline = time.monotonic() + _PANIC_TEXT_SECONDS
         while _PANIC_END not in console_text.read_tail(self.console) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
 
 
-def has_panicked(events: tuple[str, ...]) -> bool:
-    """A panic that no reset has followed: many systems reboot by themselves some seconds later."""
-    told = [event.partition(" ")[0] for event in events]
-    last = next((name for name in reversed(told) if name in {"GUEST_PANICKED", "RESET"}), "")
-    return last == "GUEST_PANICKED"
-
-
-def why_ended(events: tuple[str, ...], stderr: str) -> str:
-    """Why QEMU is gone: the guest's own doing, as its last events tell, or what QEMU said."""
-    shutdown = next((event for event in reversed(events) if event.startswith("SHUTDOWN")), "")
-    match shutdown.removeprefix("SHUTDOWN").strip():
-        case "guest-shutdown":
-            return "it powered itself off"
-        case "guest-panic":
-            return "its kernel panicked"
-        case "host-signal" | "host-qmp-quit":
-            return "somebody on this host ended QEMU"
-    return f"QEMU ended: {stderr}" if stderr else "QEMU ended without a word"
+def _size(size: int) -> str:
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from lisa_ci.platforms.qemu.builder import Builder
 from lisa_ci.platforms.qemu.guard import Guard
 from lisa_ci.platforms.qemu.life import Life
 from lisa_ci.platforms.qemu.qmp import Qmp
+from lisa_ci.platforms.qemu.snapshot import Snapshots
 from lisa_ci.ssh.link import WrongKeyError
 
 EMULATOR: Final = "qemu-system-x86_64"
@@ -36,6 +37,8 @@ class Member:
     ssh: ssh.SshMachine
     qmp: Qmp
     guard: Guard
+    life: Life
+    snapshots: Snapshots
 
 
 @contextmanager
@@ -65,6 +68,7 @@ def run_machine(
         ending.qmp = qmp
         builder = Builder(profile, subject.image, path, access, lease, guard.scratch.folder)
         files = builder.files()
+        life = Life(qmp, guard, files.console, boot=timeouts.boot)
         chosen = acceleration.find_acceleration(EMULATOR, emit)
         arguments = command_line.arguments(EMULATOR, profile, files, chosen, name=place.id, kernel=subject.kernel)
         guard.start(arguments)
@@ -76,10 +80,11 @@ def run_machine(
                 place=lease.leg,
             )
         )
-        life = Life(qmp, guard, files.console)
         machine = _log_in(builder, port, life, role=role, timeouts=timeouts, emit=emit)
         ending.machine = machine
-        yield Member(id=place.id, ssh=machine, qmp=qmp, guard=guard)
+        nodes = command_line.writable_nodes(profile)
+        snapshots = Snapshots(qmp, life, machine, profile, nodes=nodes, folder=guard.scratch.folder)
+        yield Member(id=place.id, ssh=machine, qmp=qmp, guard=guard, life=life, snapshots=snapshots)
         ending.keeps = lease.keep
 
 
@@ -119,6 +124,9 @@ class _Ending:
             self.machine.close()
         if self.keeps:
             until = self._lease.delete_after
+            if self.qmp is not None:
+                with suppress(ProvisioningError):  # it is gone already
+                    self.qmp.execute("set-action", {"shutdown": "poweroff"})
             self._guard.keep(until - datetime.now(UTC))
             text, level = f"the machine goes on until {until:%Y-%m-%d %H:%M %Z}", Level.INFO
             is_gone = True
@@ -189,7 +197,6 @@ def _log_in(builder: Builder, port: int, life: Life, *, role: str, timeouts: Tim
             machine = _connect(builder, port, life, told, left, role=role, emit=emit)
     except ProvisioningError as error:
         raise _explained(error, life.console) from error
-    life.is_booting = False
     return machine
 
 
@@ -203,7 +210,13 @@ def _connect(
     return ssh.connect(
         login,
         timeout=timeout,
-        is_alive=life.why_dead,
+        vitals=ssh.Vitals(
+            is_alive=life.death,
+            comes_up=life.comes_up,
+            opening=life.opening,
+            logged_in=life.logged_in,
+            grace=life.grace,
+        ),
         name=leg,
         role=role,
         console=life.console,
@@ -218,11 +231,11 @@ def _key_on_console(life: Life, deadline: float) -> str:
         found = console_text.host_key(console_text.read_tail(life.console))
         if found:
             return found
-        why = life.why_dead()
-        if why or time.monotonic() > deadline:
+        death = life.death()
+        if death or time.monotonic() > deadline:
             raise ProvisioningError(
                 "the machine shows a host key of its own, which nothing vouches for: it took none from us, and none is "
-                f"on its console{f' ({why})' if why else ''}",
+                f"on its console{f' ({death.why})' if death else ''}",
                 hint="use way_in: auto or offline, or let the image's cloud-init print its keys on the console",
             )
         time.sleep(_CONSOLE_POLL_SECONDS)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -16,22 +16,43 @@ from lisa_ci.events import Emit
 from lisa_ci.model import Access, Lease, Leftover, Profile, Subject, Timeouts
 from lisa_ci.platforms.qemu import scratch, storage
 from lisa_ci.platforms.qemu.command_line import needs_uefi, shape_problems
-from lisa_ci.platforms.qemu.machine import EMULATOR, run_machine
+from lisa_ci.platforms.qemu.diagnosis import diagnose
+from lisa_ci.platforms.qemu.machine import EMULATOR, Member, run_machine
 from lisa_ci.protocols import Machine
 
 _PROGRAMS: Final = (EMULATOR, "qemu-img", "setpriv")
 _OVERHEAD_MIB: Final = 256  # QEMU's own memory beside the guest's
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class QemuMachines:
-    """The machines of a leg. ``ids`` name them for a sweep; they are set where the machines outlive us."""
+    """The machines of a leg; implements ``protocols.Machines``, ``SupportsSnapshot`` and ``SupportsDiagnosis``.
 
-    members: Sequence[Machine]
-    ids: tuple[str, ...] = ()
+    ``keep``: they outlive us.
+    """
+
+    def __init__(self, parts: Sequence[Member], *, boot: timedelta, keep: bool = False) -> None:
+        self._parts = parts
+        self._boot = boot
+        self._keep = keep
+        self.members: Sequence[Machine] = tuple(part.ssh for part in parts)
 
     def end_command(self) -> str:
-        return f"lisa-ci sweep {shlex.join(self.ids)}" if self.ids else ""
+        return f"lisa-ci sweep {shlex.join(part.id for part in self._parts)}" if self._keep else ""
+
+    def snapshot_problem(self) -> str:
+        return "; ".join(filter(None, (part.snapshots.problem() for part in self._parts)))
+
+    def snapshot(self) -> None:
+        for part in self._parts:
+            part.snapshots.save()
+
+    def restore(self, *, timeout: timedelta) -> None:
+        deadline = time.monotonic() + timeout.total_seconds()
+        for part in self._parts:
+            part.snapshots.load(timedelta(seconds=max(1.0, deadline - time.monotonic())))
+
+    def diagnose(self) -> str:
+        return "; ".join(filter(None, (diagnose(part.qmp, part.life, boot=self._boot) for part in self._parts)))
 
 
 class QemuPlatform:
@@ -63,7 +84,7 @@ class QemuPlatform:
             member = group.enter_context(
                 run_machine(profile, subject, access, lease, role="main", timeouts=timeouts, emit=emit)
             )
-            yield QemuMachines(members=(member.ssh,), ids=(member.id,) if lease.keep else ())
+            yield QemuMachines((member,), boot=timeouts.boot, keep=lease.keep)
 
     def sweep(self, *, now: datetime) -> Sequence[Leftover]:
         return scratch.sweep(now)

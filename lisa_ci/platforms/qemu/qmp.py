@@ -6,8 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent import futures
 from contextlib import suppress
 from datetime import timedelta
@@ -16,12 +15,13 @@ from typing import Any, Final, TypeVar
 from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError, Runstate
 
 from lisa_ci.errors import MachineLostError, ProvisioningError
+from lisa_ci.platforms.qemu.signs import Event
 
 _GREETING_LIMIT: Final = timedelta(seconds=30)
 _COMMAND_LIMIT: Final = timedelta(seconds=30)
 _CLOSE_SECONDS: Final = 3.0
-_KEPT_EVENTS: Final = 256
 _SETTLE_SECONDS: Final = 0.01
+_REASON: Final = 200  # characters
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Qmp:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._events: deque[str] = deque(maxlen=_KEPT_EVENTS)
+        self._take: Callable[[Event], None] = lambda _: None
         self._client = QMPClient("lisa-ci")
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(
@@ -65,6 +65,16 @@ class Qmp:
         except (QMPError, OSError, EOFError, TimeoutError) as error:
             raise MachineLostError(f"QEMU does not answer {command}: {_reason(error)}") from error
 
+    def post(self, command: str) -> None:
+        """Send a command and wait for nothing: neither its answer nor its failure is of interest."""
+
+        async def send() -> None:
+            with suppress(ExecuteError, QMPError, OSError, EOFError):
+                await self._client.execute(command)
+
+        if self._loop.is_running():
+            asyncio.run_coroutine_threadsafe(send(), self._loop)
+
     def monitor(self, line: str) -> str:
         """A command for people, where QMP has none. Errors are text, too."""
         return str(self.execute("human-monitor-command", {"command-line": line}))
@@ -80,10 +90,9 @@ class Qmp:
             with suppress(TimeoutError):
                 self._wait(asyncio.sleep(_SETTLE_SECONDS), timedelta(seconds=_CLOSE_SECONDS))
 
-    @property
-    def events(self) -> tuple[str, ...]:
-        """Names of the latest events, oldest first; SHUTDOWN carries its reason: ``SHUTDOWN guest-shutdown``."""
-        return tuple(self._events)
+    def on_event(self, take: Callable[[Event], None]) -> None:
+        """``take`` hears every event from now on, in this connection's thread; it must not wait."""
+        self._take = take
 
     def close(self) -> None:
         """End connection, loop and thread. Idempotent, never raises."""
@@ -107,9 +116,7 @@ class Qmp:
         listener = EventListener()
         with self._client.listen(listener):
             async for event in listener:
-                data = event.get("data")
-                reason = data.get("reason", "") if isinstance(data, dict) else ""
-                self._events.append(f"{event['event']} {reason}".strip())
+                self._take(_event(event))
 
     def _wait(self, work: Coroutine[Any, Any, T], timeout: timedelta) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -117,6 +124,16 @@ class Qmp:
             return future.result(timeout.total_seconds())
         finally:
             future.cancel()  # has no effect on one that is done
+
+
+def _event(message: Mapping[str, Any]) -> Event:
+    data = message.get("data")
+    told = data if isinstance(data, dict) else {}
+    return Event(
+        name=str(message["event"]),
+        reason=str(told.get("reason", ""))[:_REASON],
+        is_out_of_space=told.get("nospace") is True,
+    )
 
 
 async def _cancel_all() -> None:

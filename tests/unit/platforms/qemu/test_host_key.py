@@ -43,7 +43,9 @@ def log_in(host: Host, console: Path, way_in: WayIn, monkeypatch: pytest.MonkeyP
     builder: Any = SimpleNamespace(
         access=access, leg="leg", key=Path("key"), known_hosts=Path("k"), host_key=SimpleNamespace(public=INJECTED)
     )
-    life: Any = SimpleNamespace(console=console, why_dead=lambda: None, is_booting=True)
+    life: Any = SimpleNamespace(
+        console=console, death=lambda: None, comes_up=None, opening=None, logged_in=None, grace=None
+    )
     return machine._log_in(builder, 22, life, role="main", timeouts=TIMEOUTS, emit=lambda _: None)
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from lisa_ci.model import Firmware, Profile
 from lisa_ci.platforms.qemu import QemuPlatform, platform, storage
-from lisa_ci.platforms.qemu.life import has_panicked, why_ended
 from lisa_ci.platforms.qemu.machine import forwarded_port, start_hint
 from lisa_ci.platforms.qemu.platform import available_mib
 from lisa_ci.platforms.qemu.storage import find_firmware
@@ -22,34 +21,6 @@ def test_the_port_is_the_one_that_qemu_tells() -> None:
     assert forwarded_port(USERNET) == 34567
     assert forwarded_port("Hub -1 (control):\n") is None
     assert forwarded_port(USERNET.replace("127.0.0.1", "0.0.0.0  ")) is None
-
-
-@pytest.mark.parametrize(
-    ("events", "stderr", "said"),
-    [
-        (("RESUME", "SHUTDOWN guest-shutdown"), "", "powered itself off"),
-        (("SHUTDOWN guest-panic",), "", "panicked"),
-        (("SHUTDOWN host-signal",), "terminating on signal 15", "somebody on this host"),
-        ((), "qemu: cannot allocate", "QEMU ended: qemu: cannot allocate"),
-        ((), "", "without a word"),
-    ],
-)
-def test_why_qemu_is_gone_is_told_by_events_first(events: tuple[str, ...], stderr: str, said: str) -> None:
-    assert said in why_ended(events, stderr)
-
-
-@pytest.mark.parametrize(
-    ("events", "is_panic"),
-    [
-        ((), False),
-        (("RESUME", "GUEST_PANICKED"), True),
-        (("GUEST_PANICKED", "RESET guest-reset"), False),
-        (("RESET guest-reset", "GUEST_PANICKED"), True),
-        (("RESET guest-reset",), False),
-    ],
-)
-def test_a_panic_counts_until_the_machine_resets(events: tuple[str, ...], is_panic: bool) -> None:
-    assert has_panicked(events) is is_panic
 
 
 @pytest.mark.parametrize(

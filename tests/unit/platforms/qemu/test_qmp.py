@@ -14,6 +14,7 @@ import pytest
 
 from lisa_ci.errors import MachineLostError, ProvisioningError
 from lisa_ci.platforms.qemu.qmp import Qmp
+from lisa_ci.platforms.qemu.signs import Event
 
 SOON = timedelta(seconds=5)
 Answer = Callable[[dict[str, object]], dict[str, object] | None]
@@ -98,17 +99,38 @@ def test_a_qemu_that_dies_before_its_greeting_is_a_provisioning_error() -> None:
         qmp.connect(SOON)
 
 
-def test_events_are_kept_with_their_reason() -> None:
+def test_events_are_told_with_their_reason() -> None:
     stamp = {"seconds": 1, "microseconds": 1}
     events: tuple[dict[str, object], ...] = (
         {"event": "RESET", "data": {"guest": True, "reason": "guest-reset"}, "timestamp": stamp},
         {"event": "STOP", "timestamp": stamp},
+        {"event": "BLOCK_IO_ERROR", "data": {"reason": "x" * 1000, "nospace": True}, "timestamp": stamp},
     )
+    told: list[Event] = []
     with serving(lambda _: {"return": {}}, events=events) as qmp:
+        qmp.on_event(told.append)
         qmp.connect(SOON)
         qmp.execute("query-status")
-        qmp.execute("query-status")
-        assert qmp.events[:2] == ("RESET guest-reset", "STOP")
+        qmp.settle()
+    assert told == [
+        Event(name="RESET", reason="guest-reset"),
+        Event(name="STOP"),
+        Event(name="BLOCK_IO_ERROR", reason="x" * 200, is_out_of_space=True),
+    ]
+
+
+def test_a_command_whose_answer_is_of_no_interest_is_not_waited_for() -> None:
+    asked = threading.Event()
+
+    def answer(request: dict[str, object]) -> None:
+        if request["execute"] == "stop":
+            asked.set()
+
+    with serving(answer) as qmp:
+        qmp.connect(SOON)
+        qmp.post("stop")
+        assert asked.wait(5)
+    qmp.post("stop")  # there is nobody any more
 
 
 def test_closing_twice_is_closing_once() -> None:

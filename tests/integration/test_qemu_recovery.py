@@ -1,0 +1,214 @@
+"""A real guest that crashes, hangs, reboots, loses its network or its disk: told in time, and back within seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lisa_ci import image
+from lisa_ci.errors import Loss, MachineLostError, ProvisioningError
+from lisa_ci.model import Access, ImageSource, Lease, Profile, Subject, Timeouts
+from lisa_ci.platforms.qemu import QemuPlatform
+from lisa_ci.platforms.qemu.platform import QemuMachines
+from lisa_ci.protocols import Machine, SupportsDiagnosis, SupportsSnapshot
+
+SOON = timedelta(seconds=60)
+BOOT = Timeouts(boot=timedelta(minutes=5))
+
+
+def lease_in(folder: Path) -> Lease:
+    later = datetime.now(UTC) + timedelta(minutes=30)
+    return Lease(
+        owner="test", leg="leg", attempt=1, delete_after=later, evidence=folder / "evidence", scratch=folder / "scratch"
+    )
+
+
+@dataclass
+class Guest:
+    """A machine whose snapshot was taken when it was idle."""
+
+    machines: QemuMachines
+    machine: Machine
+    folder: Path
+
+    def sh(self, line: str, *, timeout: timedelta = SOON) -> str:
+        return self.machine.run("sh", "-c", line, timeout=timeout).output.decode().strip()
+
+    def restore(self) -> float:
+        started = time.monotonic()
+        self.machines.restore(timeout=SOON)
+        assert self.sh("echo here") == "here"
+        return time.monotonic() - started
+
+    def loses(self, line: str, *, within: float) -> MachineLostError:
+        """How the machine is lost that runs ``line``, then nothing for a minute."""
+        started = time.monotonic()
+        with pytest.raises(MachineLostError) as caught:
+            self.machine.run("sh", "-c", f"{line}\nsleep 60", timeout=timedelta(seconds=50))
+        assert time.monotonic() - started < within, caught.value
+        return caught.value
+
+    def console(self) -> bytes:
+        return b"".join(self.machine.console())
+
+
+@contextmanager
+def started(demo_image: Path, folder: Path) -> Iterator[Guest]:
+    subject = Subject(image=image.resolve(ImageSource(path=str(demo_image)), Path("/")))
+    with QemuPlatform().provision(
+        Profile(name="small", memory_mib=512), subject, Access(), lease_in(folder), timeouts=BOOT, emit=lambda _: None
+    ) as machines:
+        yield Guest(machines, machines.members[0], folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="class")
+def guest(demo_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    with started(demo_image, tmp_path_factory.mktemp("recovery")) as guest:
+        assert isinstance(guest.machines, SupportsSnapshot)
+        assert isinstance(guest.machines, SupportsDiagnosis)
+        with pytest.raises(ProvisioningError, match="no snapshot to go back to"):
+            guest.machines.restore(timeout=SOON)
+        assert guest.machines.snapshot_problem() == ""
+        guest.machines.snapshot()
+        yield guest
+
+
+class TestOneMachine:
+    """One machine and one snapshot for all of them; the last one ends it."""
+
+    def test_a_restored_machine_is_as_it_was_with_the_hosts_time_and_random_bytes_of_its_own(
+        self, guest: Guest
+    ) -> None:
+        told = []
+        for _ in range(2):
+            guest.sh("echo changed >/etc/motd; sleep 1; mkdir /run/left; rm -r /usr/games; kill -STOP 1")
+            assert guest.restore() < 15
+            told.append(guest.sh("head -c 16 /dev/urandom | od -An -tx1"))
+            assert abs(float(guest.sh("date +%s.%N")) - time.time()) < 2
+            state = guest.sh("cat /etc/motd; ls -d /run/left /usr/games 2>&1; cat /proc/1/stat | cut -d' ' -f3")
+            assert "changed" not in state
+            assert "'/run/left': No such file" in state
+            assert "/usr/games" in state.splitlines()
+        assert told[0] != told[1]
+
+    def test_no_session_of_an_earlier_login_is_left_in_it(self, guest: Guest) -> None:
+        guest.restore()
+        assert guest.sh("pgrep -fc '^sshd: root@notty$'") == "1"
+
+    def test_a_panic_is_told_at_once_with_its_text_and_gone_after_the_restore(self, guest: Guest) -> None:
+        lost = guest.loses("echo c >/proc/sysrq-trigger", within=8)
+        assert lost.loss is Loss.PANIC
+        assert "its kernel panicked" in lost.message
+        assert b"end Kernel panic - not syncing: sysrq triggered crash" in guest.console()
+        guest.restore()
+        with pytest.raises(TimeoutError), guest.machine.channel("cat") as channel:
+            channel.receive(1, timedelta(seconds=2))
+
+    def test_a_panic_that_reboots_is_still_a_panic(self, guest: Guest) -> None:
+        lost = guest.loses("sysctl -q kernel.panic=-1; echo c >/proc/sysrq-trigger", within=8)
+        assert (lost.loss, "and it rebooted" in lost.message) == (Loss.PANIC, True)
+        time.sleep(1)  # the firmware is at work now
+        guest.restore()
+
+    def test_a_reboot_by_itself_is_told(self, guest: Guest) -> None:
+        lost = guest.loses("echo b >/proc/sysrq-trigger", within=5)
+        assert lost.loss is Loss.REBOOT
+        guest.restore()
+        lost = guest.loses("systemctl reboot", within=20)
+        assert lost.loss is Loss.REBOOT
+        guest.restore()
+
+    def test_a_machine_that_is_off_can_come_back(self, guest: Guest) -> None:
+        lost = guest.loses("echo o >/proc/sysrq-trigger", within=8)
+        assert lost.loss is Loss.POWER_OFF
+        guest.restore()
+
+    def test_a_dead_sshd_is_a_lost_connection(self, guest: Guest) -> None:
+        lost = guest.loses("pkill -KILL sshd", within=20)
+        assert lost.loss is Loss.CONNECTION
+        guest.restore()
+
+    def test_a_lost_session_costs_no_waiting_where_ssh_still_answers(self, guest: Guest) -> None:
+        lost = guest.loses("kill -KILL $(pgrep -f '^sshd: root@notty$')", within=4)
+        assert lost.loss is Loss.CONNECTION
+        guest.machine.reconnect(timeout=SOON)
+        assert guest.sh("echo here") == "here"
+
+    def test_a_hang_is_made_to_tell_where_it_is(self, guest: Guest) -> None:
+        guest.restore()
+        spin = "sysctl -q kernel.sched_rt_runtime_us=-1; for i in 1 2; do chrt -f 99 sh -c 'while :; do :; done' & done"
+        with pytest.raises(TimeoutError), guest.machine.channel("sh", "-c", f"{spin}; sleep 60") as channel:
+            channel.receive(1, timedelta(seconds=3))
+        before = len(guest.console())
+        started = time.monotonic()
+        assert guest.machines.diagnose() == "an NMI made its kernel tell where it was"
+        assert time.monotonic() - started < 15
+        text = guest.console()[before:]
+        assert b"NMI" in text
+        assert b"end Kernel panic" in text
+        assert guest.machines.diagnose() == "", "it is dead now, and told so"
+        guest.restore()
+
+    def test_a_machine_without_its_network_is_silent_and_can_come_back(self, guest: Guest) -> None:
+        with (
+            pytest.raises(TimeoutError),
+            guest.machine.channel(
+                "sh", "-c", "ip link set $(ip -o route get 10.0.2.2 | cut -d' ' -f3) down; sleep 60"
+            ) as channel,
+        ):
+            channel.receive(1, timedelta(seconds=3))
+        guest.restore()
+
+    def test_a_second_snapshot_takes_the_place_of_the_first(self, guest: Guest) -> None:
+        guest.sh("echo second >/etc/motd")
+        guest.machines.snapshot()
+        guest.sh("echo third >/etc/motd")
+        guest.restore()
+        assert guest.sh("cat /etc/motd") == "second"
+        guest.machines.snapshot()
+        guest.restore()
+        assert guest.sh("cat /etc/motd") == "second"
+
+    def test_it_still_reboots_when_asked(self, guest: Guest) -> None:
+        guest.machine.reboot(timeout=BOOT.boot)
+        assert guest.sh("cat /etc/motd") == "second"
+        guest.restore()
+
+    def test_a_qemu_that_was_killed_is_told_at_once_and_its_snapshot_is_gone(self, guest: Guest) -> None:
+        [pid] = qemus(guest.folder)
+        begun = time.monotonic()
+        with guest.machine.channel("sleep", "60") as channel:
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(MachineLostError) as caught:
+                channel.receive(1, timedelta(seconds=30))
+        assert caught.value.loss is Loss.DESTROYED
+        assert time.monotonic() - begun < 5
+        with pytest.raises(ProvisioningError, match="which went with its QEMU") as refused:
+            guest.machines.restore(timeout=SOON)
+        assert "fresh machine" in refused.value.hint
+        assert guest.machines.diagnose() == ""
+
+
+def qemus(folder: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else [b""]
+            if words[0].endswith(b"qemu-system-x86_64") and str(folder).encode() in b"\0".join(words):
+                found.append(int(entry.name))
+    return found
