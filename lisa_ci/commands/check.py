@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from lisa_ci.events import Level, Message
 from lisa_ci.github.commands import command as workflow_command
 from lisa_ci.github.outputs import is_github
 from lisa_ci.pipeline import load_pipeline
+from lisa_ci.pipeline.console_settings import expired
 from lisa_ci.pipeline.workflows import check_workflows
 from lisa_ci.planning import advice, counted
 
@@ -37,6 +39,8 @@ def command(console: Console, file: Path) -> None:
         place = f"{warning.location}: " if warning.location else ""
         _warn(console, f"{place}{warning.message}; {warning.hint}")
     for sentence in advice(pipeline) if pipeline else ():
+        _warn(console, f"{file}: {sentence}")
+    for sentence in expired(pipeline.console, datetime.now(UTC).date()) if pipeline else ():
         _warn(console, f"{file}: {sentence}")
     if problems:
         error = PipelineError(f"{file}: {counted(len(problems), 'mistake')}", problems=tuple(problems))

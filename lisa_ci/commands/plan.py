@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from lisa_ci.github.matrix import matrix_json
 from lisa_ci.github.outputs import is_github, set_output
 from lisa_ci.model import Plan
 from lisa_ci.pipeline import load_pipeline
+from lisa_ci.pipeline.console_settings import expired
 from lisa_ci.pipeline.subject import find_subject
 from lisa_ci.planning import counted, explain, make_plan, refuse_empty
 
@@ -59,7 +61,8 @@ def command(
     if with_reasons:
         text = explain(plan)
         click.echo(neutral(text) if is_github() else text, nl=False)
-    for note in plan.notes:
+    # Not in the plan's own notes: the same pipeline gives the same plan on every day.
+    for note in [*plan.notes, *expired(plan.console, datetime.now(UTC).date())]:
         console.emit(Message(text=note, level=Level.WARNING))
     refuse_empty(plan)
     _deliver(console, plan, out, with_matrix=with_matrix, is_quiet=with_reasons)

@@ -22,6 +22,7 @@ from lisa_ci.model import (
     WayIn,
 )
 from lisa_ci.pipeline.close import did_you_mean
+from lisa_ci.pipeline.console_settings import build_allowances
 from lisa_ci.pipeline.document import parse_document, shown
 from lisa_ci.pipeline.known import Known
 from lisa_ci.pipeline.places import from_here, read_source
@@ -71,6 +72,7 @@ class _Assembly:
         if are_all:
             self._check_subject(profiles)
         suites = self._suites(profiles if are_all else None)
+        console = build_allowances(self._part("console"), self._reading)
         if not self._reading.is_clean:
             return None
         values = self._found.plain()
@@ -86,6 +88,7 @@ class _Assembly:
             timeouts=Timeouts(**values.get("timeouts", {})),
             release=ReleaseSettings(**values.get("release", {})),
             allow_empty=values.get("allow_empty", False),
+            console=console,
         )
 
     def _part(self, *keys: str) -> Found | None:

@@ -25,6 +25,7 @@ from lisa_ci.model import (
     Timeouts,
     WayIn,
 )
+from lisa_ci.pipeline.console_settings import CONSOLE
 from lisa_ci.pipeline.kinds import Choice, Duration, Flag, Id, Text, Whole
 from lisa_ci.pipeline.reading import Kind
 from lisa_ci.pipeline.tables import ABSENT, Either, ListOf, MapOf, Setting, Table
@@ -382,6 +383,7 @@ PIPELINE: Final = Table(
         ),
         setting(Pipeline, "timeouts", TIMEOUTS, TIMEOUTS.description),
         setting(Pipeline, "release", RELEASE, RELEASE.description),
+        setting(Pipeline, "console", CONSOLE, "Findings on the console that do not fail a case, each with a reason."),
         setting(
             Pipeline,
             "allow_empty",

@@ -191,3 +191,14 @@ def test_schema_prints_the_reference_page(what: str) -> None:
 
 def test_the_catalogue_has_a_page_but_no_schema() -> None:
     assert isinstance(call("schema", "profiles").exception, PipelineError)
+
+
+@pytest.mark.parametrize("verb", ["check", "plan"])
+def test_an_expired_allowance_is_a_warning_that_does_not_change_the_plan(repo: Path, verb: str) -> None:
+    entry = "console: [{match: 'WARNING in f', reason: r, owner: kernel-team, expires: 2020-01-01}]\n"
+    Path("lisa-ci.yml").write_text(LEAST_PIPELINE + entry)
+    result = call(verb)
+    assert result.exit_code == 0, result.output
+    told = " ".join(result.stderr.split())
+    assert "kernel-team allowed as 'WARNING in f' fails cases again: the allowance expired on 2020-01-01" in told
+    assert "fails cases again" not in result.stdout
