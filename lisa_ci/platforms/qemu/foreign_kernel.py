@@ -1,0 +1,47 @@
+"""The modules of a foreign kernel: the image has none that fit, so they are copied into the machine that runs it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from lisa_ci.errors import PipelineError, ProvisioningError
+from lisa_ci.protocols import Machine
+
+_RELEASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}")
+_SHORT: Final = timedelta(seconds=60)
+
+# $1 kernel release. The index is made where the folder came without one. Then every device is announced again: its
+# driver may be among what was just copied. A machine without udev loads by hand.
+_TAKE_INTO_USE: Final = r"""
+cd "/lib/modules/$1" || exit 1
+[ -e modules.dep ] || depmod "$1" || exit 1
+command -v udevadm >/dev/null || exit 0
+udevadm trigger --type=devices --action=add && udevadm settle --timeout=30 || :
+"""
+
+
+def install_modules(machine: Machine, folder: Path, *, timeout: timedelta) -> None:
+    """Put ``folder``/lib/modules/RELEASE where the running kernel looks for its modules.
+
+    They go into the overlay, after the login: what mounts the root disk must be in the kernel or in its initrd.
+    PipelineError where the folder has no modules of the kernel that runs.
+    """
+    release = machine.run("uname", "-r", timeout=_SHORT).output.decode("ascii", "replace").strip()
+    source = folder / "lib/modules" / release
+    if not _RELEASE.fullmatch(release) or not source.is_dir():
+        known = sorted(path.name for path in (folder / "lib/modules").glob("*"))
+        there = f"there is {', '.join(known[:5])}" if known else "there is no lib/modules/VERSION in it"
+        raise PipelineError(
+            f"kernel.modules: {folder} has no modules of the kernel that runs, {release[:128]!r}; {there}",
+            hint="fill it by 'make modules_install INSTALL_MOD_PATH=FOLDER' in the kernel's build",
+        )
+    target = f"/lib/modules/{release}"
+    machine.run("rm", "-rf", target, timeout=timeout)  # of another build with the same name
+    machine.put_tree(source, PurePosixPath(target))
+    taken = machine.run("sh", "-c", _TAKE_INTO_USE, "modules", release, timeout=timeout)
+    if taken.exit != 0:
+        said = " ".join(taken.output.decode(errors="replace").split())[-200:]
+        raise ProvisioningError(f"the kernel's modules in {target} cannot be taken into use: {said}")
