@@ -15,7 +15,7 @@ from lisa_ci import image, ssh
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Emit, Level, Message
 from lisa_ci.model import Access, Image, Lease, Profile, Subject, Timeouts, WayIn
-from lisa_ci.platforms.qemu import acceleration, command_line, console_text, scratch
+from lisa_ci.platforms.qemu import acceleration, command_line, console_text, foreign_kernel, scratch
 from lisa_ci.platforms.qemu.builder import Builder
 from lisa_ci.platforms.qemu.guard import Guard
 from lisa_ci.platforms.qemu.life import Life
@@ -82,6 +82,8 @@ def run_machine(
         )
         machine = _log_in(builder, port, life, role=role, timeouts=timeouts, emit=emit)
         ending.machine = machine
+        if subject.kernel is not None and subject.kernel.modules:
+            foreign_kernel.install_modules(machine, Path(subject.kernel.modules), timeout=timeouts.boot)
         nodes = command_line.writable_nodes(profile)
         snapshots = Snapshots(qmp, life, machine, profile, nodes=nodes, folder=guard.scratch.folder)
         yield Member(id=place.id, ssh=machine, qmp=qmp, guard=guard, life=life, snapshots=snapshots)
