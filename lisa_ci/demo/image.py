@@ -13,7 +13,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -43,6 +43,7 @@ class Recipe:
 
     suite: str
     mirror: str
+    packages: tuple[str, ...]
     digest: str
 
     @property
@@ -50,11 +51,16 @@ class Recipe:
         return f"debian-{self.suite}-{self.digest[:12]}.qcow2"
 
 
-def recipe(suite: str = SUITE, mirror: str = "") -> Recipe:
-    """The recipe of this version of lisa-ci. ``mirror`` '' = the one this host is set up to use."""
+def recipe(suite: str = SUITE, mirror: str = "", more: Sequence[str] = ()) -> Recipe:
+    """The recipe of this version of lisa-ci. ``mirror`` '' = the one this host is set up to use; ``more`` packages."""
     layout = f"{disk.SIZE_MIB} {disk.ESP_MIB} {disk.COMMAND_LINE}"
-    parts = (files.tree_digest(RECIPE), suite, mirror, layout)
-    return Recipe(suite=suite, mirror=mirror, digest=hashlib.sha256("\n".join(parts).encode()).hexdigest())
+    parts = (files.tree_digest(RECIPE), suite, mirror, layout, *more)
+    return Recipe(
+        suite=suite,
+        mirror=mirror,
+        packages=(*_packages(), *more),
+        digest=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
+    )
 
 
 def cache_folder() -> Path:
@@ -65,13 +71,20 @@ def cache_folder() -> Path:
 
 
 def build_image(
-    folder: Path, emit: Emit, *, suite: str = SUITE, mirror: str = "", max_age: timedelta = MAX_AGE
+    folder: Path,
+    emit: Emit,
+    *,
+    suite: str = SUITE,
+    mirror: str = "",
+    max_age: timedelta = MAX_AGE,
+    more: Sequence[str] = (),
 ) -> Path:
     """The image, a qcow2 file in ``folder``: the one that is there where it is young enough, else a new one.
 
+    ``more``: packages beside those of the recipe; such an image has a name of its own.
     ProvisioningError where this host cannot make it; an old one is used, with a warning, where a new one fails.
     """
-    chosen = recipe(suite, mirror)
+    chosen = recipe(suite, mirror, more)
     target = folder / chosen.file_name
     with _locked(folder):
         age = _age(target)
@@ -101,7 +114,7 @@ def _build(chosen: Recipe, target: Path, emit: Emit) -> None:
         (work / "root.uuid").write_text(str(identity.root))
         raw, log = work / "disk.raw", target.with_suffix(".log")
         disk.make_table(raw, identity)
-        what = (chosen.suite, ",".join(_packages()), str(identity.root))
+        what = (chosen.suite, ",".join(chosen.packages), str(identity.root))
         where = (str(disk.ROOT_START_MIB * disk.MIB), str(disk.ROOT_MIB * 1024))
         rootfs.make(RECIPE / "rootfs.sh", (work, *what, *where), log=log, place=PLACE, emit=emit)
         with rootfs.stage(PLACE, "disk", emit):

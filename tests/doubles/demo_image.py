@@ -1,16 +1,72 @@
-"""The image that tests boot: the demo's own, built once from the distribution's mirror and kept in a cache."""
+"""The images that tests boot: the demo's own, built from the distribution's mirror and kept in a cache, and copies of
+it that are changed from outside.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from lisa_ci.demo import disk
 from lisa_ci.demo.image import build_image, cache_folder
 
 
 @functools.cache
-def demo_image_path() -> Path:
-    """The image's file in ``$LISA_CI_TEST_CACHE``, else where the demo keeps it; no test may write to it."""
+def demo_image_path(more: tuple[str, ...] = ()) -> Path:
+    """The image's file in ``$LISA_CI_TEST_CACHE``, else where the demo keeps it; no test may write to it.
+
+    ``more``: packages that it has beside the demo's.
+    """
     own = os.environ.get("LISA_CI_TEST_CACHE")
-    return build_image(Path(own) if own else cache_folder(), lambda _: None)
+    return build_image(Path(own) if own else cache_folder(), lambda _: None, more=more)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditedImage:
+    """A raw copy of an image of ours, changed by debugfs and mtools: no mount, no root."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, image: Path, path: Path) -> EditedImage:
+        subprocess.run(["qemu-img", "convert", "-O", "raw", image, path], check=True)
+        return cls(path=path)
+
+    def write(self, file: str, text: str) -> None:
+        """A new file of root's; its folder is made."""
+        source = self.path.with_name("edited.file")
+        source.write_text(text)
+        folders = [str(folder) for folder in reversed(Path(file).parents)][1:]
+        made = [f"mkdir {folder}" for folder in folders if self.ask(f"stat {folder}").find(b"Inode:") < 0]
+        self.change([*made, f"write {source} {file}", f"sif {file} mode 0100600"])
+        assert self.ask(f"cat {file}") == text.encode()
+
+    def take_folder(self, folder: str, target: Path) -> None:
+        """Copy a folder out of the root file system, below ``target``."""
+        target.mkdir(parents=True, exist_ok=True)
+        self.ask(f"rdump {folder} {target}")
+
+    def take_boot_file(self, name: str, target: Path) -> None:
+        """Copy a file out of the EFI system partition."""
+        partition = f"{self.path}@@{disk.ESP_START_MIB}M"
+        subprocess.run(["mcopy", "-n", "-i", partition, f"::{name}", target], check=True)
+
+    def make_unbootable(self) -> None:
+        """Only the boot code of the first sector goes; the partition table behind it stays."""
+        with self.path.open("r+b") as file:
+            file.write(bytes(440))
+
+    def change(self, commands: Sequence[str]) -> None:
+        script = "".join(f"{command}\n" for command in commands)
+        subprocess.run(["debugfs", "-w", "-f", "-", self._root], input=script.encode(), capture_output=True, check=True)
+
+    def ask(self, command: str) -> bytes:
+        return subprocess.run(["debugfs", "-R", command, self._root], capture_output=True, check=True).stdout
+
+    @property
+    def _root(self) -> str:
+        return f"{self.path}?offset={disk.ROOT_START_MIB * disk.MIB}"
