@@ -32,7 +32,6 @@ _HANDSHAKE: Final = 30.0  # seconds; emulated machines need several for the key 
 _PAUSE: Final = 0.5  # seconds between two logins that the server refused
 _SILENCE_GOING_DOWN: Final = 5.0  # seconds; whoever answers after that is asked for its boot id anyway
 _PROBE: Final = timedelta(seconds=60)
-_FATE: Final = timedelta(seconds=10)  # a system that goes down ends its connections some seconds before itself
 
 Note = Callable[[str], None]
 
@@ -212,7 +211,7 @@ class SshMachine:
         if link is None or link.is_active() or not (self._has_vitals and self._is_proven):
             return None
         self._is_proven = False  # asked once for each connection
-        limit = self._vitals.grace() if link.packetizer.is_silent else _FATE
+        limit = self._vitals.grace() if link.packetizer.is_silent else self._vitals.farewell
         found: list[Death] = []
 
         def check() -> None:

@@ -31,7 +31,8 @@ class Vitals:
     ``comes_up`` hears that a login is waited for: what happened before no longer counts, and a reset is no death.
     ``opening`` gives the first command of every login (with root's rights; it must exit with 0) and its stdin; it
     proves the login. ``logged_in`` hears what it printed. ``grace`` is how long a machine that fell silent may still
-    take to tell why, before it is lost.
+    take to tell why, before it is lost; ``farewell``, how long one may that ended the connection: a system that goes
+    down ends its connections some seconds before itself.
     """
 
     is_alive: Alive = _nothing_known
@@ -39,3 +40,4 @@ class Vitals:
     opening: Callable[[], tuple[tuple[str, ...], bytes]] = _opening
     logged_in: Callable[[bytes], None] = lambda _: None
     grace: Callable[[], timedelta] = _no_grace
+    farewell: timedelta = timedelta(seconds=10)
