@@ -18,7 +18,7 @@ from lisa_ci.github.commands import neutral, printable
 from lisa_ci.model import Plan, Reason, Result, Verdict
 from lisa_ci.reporting.annotations import annotate
 from lisa_ci.reporting.chosen import LegRun
-from lisa_ci.reporting.findings import Findings
+from lisa_ci.reporting.highlights import Highlights
 from lisa_ci.reporting.junit import JUnitWriter
 from lisa_ci.reporting.reasons import Kind, reason
 from lisa_ci.reporting.summary import summary
@@ -56,10 +56,10 @@ def command(console: Console, plan_file: Path, results: Path, out: Path) -> int:
     On GitHub it also annotates, adds to the job's summary, and sets the outputs passed, releasable and verdict.
     """
     plan, digest = files.read_plan(plan_file)
-    told = write_report(plan, digest, results, out)
+    is_github = outputs.is_github()
+    told = write_report(plan, digest, results, out, latest=event.attempt() if is_github else None)
     lines = [headline(told.verdict), *reason_lines(told.verdict)]
     shown = lines[: _LINES + 1] + ([f"and {len(lines) - _LINES - 1} more"] if len(lines) > _LINES + 1 else [])
-    is_github = outputs.is_github()
     for line in shown:
         click.echo(neutral(line) if is_github else printable(line))
     if is_github:
@@ -73,13 +73,16 @@ class Told:
     """A verdict with what people are shown of it. ``markdown`` is the summary page."""
 
     verdict: Verdict
-    findings: Findings
+    highlights: Highlights
     markdown: str
 
 
-def write_report(plan: Plan, digest: str, results: Path, out: Path) -> Told:
-    """Read the results once and write ``verdict.json``, ``junit.xml`` and ``summary.md`` into ``out``."""
-    findings = Findings()
+def write_report(plan: Plan, digest: str, results: Path, out: Path, *, latest: int | None = None) -> Told:
+    """Read the results once and write ``verdict.json``, ``junit.xml`` and ``summary.md`` into ``out``.
+
+    ``latest`` is the attempt that asks: on GitHub nothing can be from a later one.
+    """
+    highlights = Highlights()
     broken: list[Reason] = []
     temporary = out / ".junit.xml.part"
     try:
@@ -89,19 +92,27 @@ def write_report(plan: Plan, digest: str, results: Path, out: Path) -> Told:
 
             def watch(run: LegRun, result: Result) -> None:
                 junit.take(run, result)
-                findings.take(run, result)
+                highlights.take(run, result)
 
-            verdict = decide(plan, digest, _evidence(results, broken), broken=broken, watch=watch)
+            verdict = decide(
+                plan,
+                digest,
+                _evidence(results, broken),
+                broken=broken,
+                watch=watch,
+                begin=highlights.begin,
+                latest=latest,
+            )
             junit.close(verdict.reasons)
         temporary.replace(out / "junit.xml")
     except OSError as error:
         raise LisaCiError(
             f"cannot write the report into {out}: {error.strerror}", hint="check the folder and the free space"
         ) from error
-    markdown = summary(plan, verdict, findings)
+    markdown = summary(plan, verdict, highlights)
     files.write_atomically(out / "verdict.json", files.encode(verdict))
     files.write_atomically(out / "summary.md", markdown.encode())
-    return Told(verdict=verdict, findings=findings, markdown=markdown)
+    return Told(verdict=verdict, highlights=highlights, markdown=markdown)
 
 
 def _evidence(results: Path, broken: list[Reason]) -> Iterator[LegEvidence]:
@@ -117,7 +128,7 @@ def _evidence(results: Path, broken: list[Reason]) -> Iterator[LegEvidence]:
 
 
 def _tell_github(told: Told, out: Path) -> None:
-    for line in annotate(told.verdict, told.findings, workspace=event.workspace()):
+    for line in annotate(told.verdict, told.highlights, workspace=event.workspace()):
         click.echo(line)
     outputs.append_summary(told.markdown)
     outputs.set_output("passed", str(told.verdict.passed).lower())

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Final
 
+from lisa_ci import faults
 from lisa_ci.errors import DataError
-from lisa_ci.model import Outcome, Plan, PlannedSuite, Reason, Result, Task, is_id
+from lisa_ci.faults import Fault
+from lisa_ci.model import Outcome, Plan, PlannedSuite, Reason, Result, Run, Task, is_id
 from lisa_ci.reporting.chosen import LegRun
-from lisa_ci.reporting.reasons import Kind, Reasons, named, reason
+from lisa_ci.reporting.reasons import Kind, Reasons, kind_of, named, reason
 
 Watch = Callable[[LegRun, Result], None]
 UNPLANNED: Final = "(not planned)"
 """Results of suites that are not planned on the leg are counted under one name, however many names they use."""
+_UNTOLD: Final = {
+    Kind.FAILED: "the case failed",
+    Kind.CRASHED: "the machine died while the case ran",
+    Kind.ERRORED: "the case could not judge the image",
+    Kind.LOST: "the machine was lost while the case ran",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +57,10 @@ def judge(plan: Plan, run: LegRun, reasons: Reasons, watch: Watch) -> Counts:
     if run.run.only:
         told = f"the leg ran with --case {' '.join(run.run.only)}: not everything that was planned"
         reasons.add(reason(Kind.PARTIAL_RUN, told, leg=run.leg))
-    if run.run.error:
+    reasons.add(*_said_by_console(run))
+    if faults.of_run(run.run) is Fault.IMAGE:
+        reasons.add(reason(Kind.DEAD_IMAGE, dead(run.run), leg=run.leg))
+    elif run.run.error:
         reasons.add(reason(Kind.NOT_JUDGED, f"the image was not judged: {run.run.error}", leg=run.leg))
     elif not run.run.is_complete:
         told = f"the leg died on its way; cases with a result: {counts.total.total()}"
@@ -58,6 +69,23 @@ def judge(plan: Plan, run: LegRun, reasons: Reasons, watch: Watch) -> Counts:
         for task in tasks.values():
             task.close(run, reasons)
     return counts
+
+
+def dead(run: Run) -> str:
+    """What a leg tells whose image took its machine down for good."""
+    found = faults.deadly(run.findings)
+    return f"the image gave no machine: {run.error}; its console: {found.title if found else 'nothing'}"
+
+
+def is_told_by_leg(run: Run, result: Result) -> bool:
+    """True for a case that only lacks a machine: one reason tells it for the whole leg."""
+    return result.outcome is Outcome.ERRORED and result.loss is None and faults.of_run(run) is not None
+
+
+def _said_by_console(run: LegRun) -> Iterator[Reason]:
+    for found in faults.unallowed(run.findings):
+        told = f"while no case ran, the console said: {found.title} ({found.category}, {found.fingerprint})"
+        yield reason(Kind.CONSOLE, told, leg=run.leg)
 
 
 def _planned(plan: Plan, suite: str) -> PlannedSuite | None:
@@ -146,14 +174,9 @@ def _judge_result(run: LegRun, task: _Open | None, result: Result, reasons: Reas
     kind, told = _misplaced(task, result)
     if kind is not None:
         reasons.add(reason(kind, told, leg=run.leg, case=result.key))
-    match result.outcome:
-        case Outcome.FAILED:
-            reasons.add(reason(Kind.FAILED, result.message or "the case failed", leg=run.leg, case=result.key))
-        case Outcome.ERRORED if not run.run.error:
-            told = result.message or "the case was not judged"
-            reasons.add(reason(Kind.ERRORED, told, leg=run.leg, case=result.key))
-        case _:
-            pass
+    bad = None if is_told_by_leg(run.run, result) else kind_of(run.run, result)
+    if bad is not None:
+        reasons.add(reason(bad, result.message or _UNTOLD[bad], leg=run.leg, case=result.key))
 
 
 def _misplaced(task: _Open | None, result: Result) -> tuple[Kind | None, str]:

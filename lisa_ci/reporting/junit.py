@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from typing import IO, Final
 from xml.sax.saxutils import escape, quoteattr
 
-from lisa_ci import files
+from lisa_ci import faults, files
+from lisa_ci.faults import Fault
 from lisa_ci.files import LegEvidence
 from lisa_ci.github.commands import printable
-from lisa_ci.model import Outcome, Plan, Reason, Result, SubResult
+from lisa_ci.model import Finding, Outcome, Plan, Reason, Result, SubResult
 from lisa_ci.reporting.chosen import LegRun
-from lisa_ci.reporting.judging import UNPLANNED
-from lisa_ci.reporting.reasons import Kind
+from lisa_ci.reporting.judging import UNPLANNED, dead
+from lisa_ci.reporting.reasons import OF_CASES, Kind, kind_of, reason
 from lisa_ci.reporting.verdict import decide
 
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -33,8 +34,14 @@ _TEXT_CHARACTERS: Final = 64 << 10
 _SUB_RESULTS: Final = 1_000
 _FACTS: Final = 50
 _SPOOL_BYTES: Final = 1 << 20
-_TAGS: Final = {Outcome.FAILED: "failure", Outcome.ERRORED: "error", Outcome.SKIPPED: "skipped"}
-_TOLD_BY_CASES: Final = frozenset({Kind.FAILED, Kind.ERRORED})
+_RECOVERIES: Final = 50
+_FINDINGS: Final = 50
+_TAGS: Final = {
+    Kind.FAILED: "failure",
+    Kind.CRASHED: "failure",  # the image did it: an error is what nobody did on purpose, or infrastructure
+    Kind.ERRORED: "error",
+    Kind.LOST: "error",
+}
 
 
 def write_junit(
@@ -55,9 +62,13 @@ def write_leg_junit(stream: IO[bytes], plan: Plan, evidence: LegEvidence) -> Non
     writer = JUnitWriter(stream, plan)
     for result in run.results():
         writer.take(run, result)
-    error = evidence.run.error or ("" if evidence.run.is_complete else "the leg died on its way")
-    failed = Reason(kind=Kind.NOT_JUDGED, message=error, leg=leg.id, is_infrastructure=True)
-    writer.close([failed] if error else [])
+    match faults.of_run(evidence.run):
+        case None:
+            writer.close([])
+        case Fault.IMAGE:
+            writer.close([reason(Kind.DEAD_IMAGE, dead(evidence.run), leg=leg)])
+        case _:
+            writer.close([reason(Kind.NOT_JUDGED, evidence.run.error or "the leg died on its way", leg=leg)])
 
 
 class JUnitWriter:
@@ -87,13 +98,13 @@ class JUnitWriter:
     def close(self, reasons: Iterable[Reason]) -> None:
         """Write what is left, and the reasons that no testcase tells."""
         self._flush()
-        told = [reason for reason in reasons if reason.kind not in _TOLD_BY_CASES]
+        told = [one for one in reasons if one.kind not in OF_CASES]
         if told:
-            errors = sum(reason.is_infrastructure for reason in told)
+            errors = sum(one.is_infrastructure for one in told)
             counts = f'tests="{len(told)}" failures="{len(told) - errors}" errors="{errors}" skipped="0"'
             self._write(f'<testsuite name="verdict" {counts}>\n')
-            for reason in told:
-                self._write("".join(_reason(reason)))
+            for one in told:
+                self._write("".join(_reason(one)))
             self._write("</testsuite>\n")
         self._write("</testsuites>\n")
 
@@ -114,22 +125,22 @@ class JUnitWriter:
 
 @dataclass(slots=True)
 class _Suite:
-    counts: Counter[Outcome] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     # Closed by _flush, which is always called: a leg's suites end together.
     body: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(_SPOOL_BYTES))  # noqa: SIM115
 
     def take(self, run: LegRun, result: Result) -> None:
-        self.counts[result.outcome] += 1
+        self.counts[_tag(run, result)] += 1
         self.seconds += _seconds(result)
         self.body.write("".join(_testcase(run, result)).encode())
 
     def head(self, run: LegRun, name: str) -> str:
         counts = {
             "tests": self.counts.total(),
-            "failures": self.counts[Outcome.FAILED],
-            "errors": self.counts[Outcome.ERRORED],
-            "skipped": self.counts[Outcome.SKIPPED],
+            "failures": self.counts["failure"],
+            "errors": self.counts["error"],
+            "skipped": self.counts["skipped"],
         }
         shown = " ".join(f'{key}="{count}"' for key, count in counts.items())
         started = run.run.started.isoformat(timespec="seconds")
@@ -146,6 +157,8 @@ def _properties(run: LegRun) -> Iterator[str]:
         "attempt": str(run.run.attempt),
         "subject_digest": run.run.subject_digest,
         "plan_digest": run.run.plan_digest,
+        **_recoveries(run),
+        **_findings(run),
         **dict(sorted(run.run.facts.items())[:_FACTS]),
     }
     yield "<properties>\n"
@@ -153,18 +166,53 @@ def _properties(run: LegRun) -> Iterator[str]:
     yield "</properties>\n"
 
 
+def _recoveries(run: LegRun) -> dict[str, str]:
+    """``recoveries`` and ``recovery.1`` ...; empty where no machine had to be brought back."""
+    told = [
+        f"{one.reason}; after {one.case or 'no case'}; {one.method}, {max(one.wall.total_seconds(), 0):.1f} s"
+        for one in run.recoveries
+    ]
+    shown = {f"recovery.{number}": text for number, text in enumerate(told[:_RECOVERIES], start=1)}
+    return {"recoveries": str(len(told)), **shown} if told else {}
+
+
+def _findings(run: LegRun) -> dict[str, str]:
+    """``finding.FINGERPRINT`` for each that belongs to no case."""
+    return {f"finding.{one.fingerprint}": _finding(one) for one in run.findings[:_FINDINGS]}
+
+
+def _finding(found: Finding) -> str:
+    allowed = f"; allowed: {found.allowed}" if found.allowed else ""
+    return f"{found.category}: {found.title}{allowed}"
+
+
+def _tag(run: LegRun, result: Result) -> str:
+    """The element that tells how the case ended; '' for one that passed."""
+    if result.outcome is Outcome.SKIPPED:
+        return "skipped"
+    kind = kind_of(run.run, result)
+    return _TAGS[kind] if kind else ""
+
+
+def _type(run: LegRun, result: Result) -> str:
+    """``failed``, ``crashed.panic``, ``infrastructure.connection`` ...: what a program filters by."""
+    kind = kind_of(run.run, result)
+    name = "infrastructure" if kind is Kind.LOST else (kind or result.outcome).value
+    return f"{name}.{result.loss}" if result.loss else name
+
+
 def _testcase(run: LegRun, result: Result) -> Iterator[str]:
     classname = _attribute(f"{run.leg.profile.name}.{result.suite}")
     yield f'<testcase name={_attribute(result.case)} classname={classname} time="{_seconds(result):.3f}"'
-    tag = _TAGS.get(result.outcome)
+    tag = _tag(run, result)
     told = _attached(result)
-    if tag is None and not told:
+    if not tag and not told:
         yield "/>\n"
         return
     yield ">\n"
-    if tag is not None:
+    if tag:
         text = "" if result.outcome is Outcome.SKIPPED else _text(_story(run, result))
-        yield f"<{tag} type={_attribute(result.outcome)} message={_attribute(result.message)}>{text}</{tag}>\n"
+        yield f"<{tag} type={_attribute(_type(run, result))} message={_attribute(result.message)}>{text}</{tag}>\n"
     if told:
         yield f"<system-out>{_text(told)}</system-out>\n"
     yield "</testcase>\n"
@@ -184,9 +232,16 @@ def _story(run: LegRun, result: Result) -> str:
 
 
 def _attached(result: Result) -> str:
-    """The sub-tests, one a line, after their counts; '' where there are none."""
+    """The note, what the console said, and the sub-tests, one a line, after their counts; '' where there is nothing."""
+    said = [f"console: {_finding(found)} [{found.fingerprint}]" for found in result.findings[:_FINDINGS]]
+    lines = [*([f"note: {result.note}"] if result.note else []), *said, *_sub_tests(result)]
+    texts = [found.text for found in result.findings[:_FINDINGS] if found.text and found.text not in result.detail]
+    return "\n".join([*lines, *texts])
+
+
+def _sub_tests(result: Result) -> list[str]:
     if not result.children:
-        return ""
+        return []
     counts = Counter(child.outcome for child in _all_children(result.children))
     head = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
     lines = [f"sub-tests: {head}"]
@@ -195,7 +250,7 @@ def _attached(result: Result) -> str:
             break
         lines.append(line)
     more = counts.total() - (len(lines) - 1) + max(result.dropped_children, 0)
-    return "\n".join([*lines, f"and {more} more"] if more else lines)
+    return [*lines, f"and {more} more"] if more else lines
 
 
 def _all_children(children: Iterable[SubResult]) -> Iterator[SubResult]:
@@ -215,11 +270,11 @@ def _child_lines(children: Iterable[SubResult]) -> Iterator[str]:
         waiting.extend((grandchild, depth + 1) for grandchild in child.children[::-1])
 
 
-def _reason(reason: Reason) -> Iterator[str]:
-    tag = "error" if reason.is_infrastructure else "failure"
-    where = " ".join(part for part in (reason.leg, reason.case) if part)
-    yield f"<testcase name={_attribute(f'{reason.kind} {where}'.strip())} classname={_attribute('lisa-ci.verdict')}>\n"
-    yield f"<{tag} type={_attribute(reason.kind)} message={_attribute(reason.message)}/>\n</testcase>\n"
+def _reason(one: Reason) -> Iterator[str]:
+    tag = "error" if one.is_infrastructure else "failure"
+    where = " ".join(part for part in (one.leg, one.case) if part)
+    yield f"<testcase name={_attribute(f'{one.kind} {where}'.strip())} classname={_attribute('lisa-ci.verdict')}>\n"
+    yield f"<{tag} type={_attribute(one.kind)} message={_attribute(one.message)}/>\n</testcase>\n"
 
 
 def _seconds(result: Result) -> float:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
+from lisa_ci import faults
+from lisa_ci.faults import Fault
 from lisa_ci.github.commands import cut, printable
-from lisa_ci.model import Leg, Reason
+from lisa_ci.model import Leg, Outcome, Reason, Result, Run
 
 PER_KIND: Final = 50
 NAMES: Final = 5
@@ -27,6 +29,7 @@ class Kind(StrEnum):
     OTHER_LEG = "other-leg"
     UNPLANNED_LEG = "unplanned-leg"
     DUPLICATE_LEG = "duplicate-leg"
+    LATER_ATTEMPT = "later-attempt"
     INCOMPLETE_SHARDS = "incomplete-shards"
     EMPTY_PLAN = "empty-plan"
     MISSING_LEG = "missing-leg"
@@ -39,13 +42,23 @@ class Kind(StrEnum):
     WRONG_LEG = "wrong-leg"
     REPEATED_RESULT = "repeated-result"
     MISSING_RESULT = "missing-result"
+    LOST = "lost"
     ERRORED = "errored"
+    DEAD_IMAGE = "dead-image"
+    CRASHED = "crashed"
+    CONSOLE = "console"
     FAILED = "failed"
     NOTHING_RUN = "nothing-run"
 
 
-INFRASTRUCTURE: Final = frozenset({Kind.MISSING_LEG, Kind.NOT_JUDGED, Kind.INCOMPLETE_RUN, Kind.ERRORED})
+INFRASTRUCTURE: Final = frozenset({Kind.MISSING_LEG, Kind.NOT_JUDGED, Kind.INCOMPLETE_RUN, Kind.LOST})
 """Kinds that say nothing about the image: the world failed, and a retry may help."""
+PROOF: Final = frozenset({Kind.ERRORED, Kind.DEAD_IMAGE, Kind.CRASHED, Kind.CONSOLE, Kind.FAILED})
+"""Kinds that are proof against the image, or a test: running the same plan again does not take them back."""
+OF_CASES: Final = frozenset({Kind.LOST, Kind.ERRORED, Kind.CRASHED, Kind.FAILED})
+"""Kinds of which each reason is about one result: whoever shows the results tells them there."""
+
+_OF_FAULT: Final = {Fault.WORLD: Kind.LOST, Fault.TEST: Kind.ERRORED, Fault.IMAGE: Kind.CRASHED}
 
 _RANK: Final = {kind: rank for rank, kind in enumerate(Kind)}
 
@@ -67,6 +80,14 @@ def named(ids: Sequence[str]) -> str:
     return ", ".join(ids[:NAMES]) + more
 
 
+def kind_of(run: Run, result: Result) -> Kind | None:
+    """What a result is to the gate; None for one that shuts none."""
+    fault = faults.of_result(run, result)
+    if fault is not None:
+        return _OF_FAULT[fault]
+    return Kind.FAILED if result.outcome is Outcome.FAILED else None
+
+
 class Reasons:
     """Keeps the first reasons of each kind and counts the rest."""
 
@@ -79,6 +100,10 @@ class Reasons:
             self._counts[one.kind] += 1
             if self._counts[one.kind] <= PER_KIND:
                 self._kept.append(one)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return frozenset(self._counts)
 
     def __len__(self) -> int:
         return sum(self._counts.values())

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from lisa_ci.github.limits import SUMMARY_TARGET_BYTES
 from lisa_ci.github.outputs import cut_markdown
 from lisa_ci.model import Leg, Outcome, Plan, Reason, Verdict
-from lisa_ci.reporting.findings import Finding, Findings
+from lisa_ci.reporting.highlights import Comeback, Highlight, Highlights, Said
 from lisa_ci.reporting.markdown import block, cell, code, table
-from lisa_ci.reporting.reasons import Kind
+from lisa_ci.reporting.reasons import OF_CASES, Kind
 from lisa_ci.reporting.words import headline
 
 _LEFT_OUT: Final = 100
-_TOLD_BY_FINDINGS: Final = frozenset({Kind.FAILED, Kind.ERRORED})
-_MARK: Final = {Outcome.FAILED: "❌", Outcome.ERRORED: "⚠️"}
-_HEADING: Final = {Outcome.FAILED: "Failed", Outcome.ERRORED: "Not judged"}
+_SAID: Final = 20
+_HEADING: Final = {
+    Kind.CRASHED: "Crashed",
+    Kind.FAILED: "Failed",
+    Kind.ERRORED: "Not judged",
+    Kind.LOST: "Lost to infrastructure",
+}
 
 
-def summary(plan: Plan, verdict: Verdict, findings: Findings) -> str:
+def summary(plan: Plan, verdict: Verdict, highlights: Highlights) -> str:
     """Markdown of less than 1 MiB. Nothing in it that came from a machine is read as Markdown or HTML."""
     sections = (
         _verdict(verdict),
         _why(verdict),
         _legs(plan, verdict),
-        _failures(Outcome.FAILED, findings),
-        _failures(Outcome.ERRORED, findings),
-        _skips(findings),
+        _attempts(highlights),
+        *(_failures(kind, highlights) for kind in _HEADING),
+        _said([one for one in highlights.said() if not one.allowed]),
+        _comebacks(highlights.comebacks()),
+        _allowed([one for one in highlights.said() if one.allowed], highlights.dropped),
+        _skips(highlights),
         _left_out(plan),
         _subject(plan, verdict),
     )
@@ -46,7 +53,7 @@ def _verdict(verdict: Verdict) -> Iterator[str]:
 
 
 def _why(verdict: Verdict) -> Iterator[str]:
-    told = [reason for reason in verdict.reasons if reason.kind not in _TOLD_BY_FINDINGS]
+    told = [reason for reason in verdict.reasons if reason.kind not in OF_CASES]
     if not told:
         return
     yield "### Why the gate is shut\n"
@@ -86,33 +93,87 @@ def _hardware(leg: Leg) -> str:
     return ", ".join([f"{profile.platform} {profile.arch} {profile.firmware}", size, *disks, *nics])
 
 
-def _failures(outcome: Outcome, findings: Findings) -> Iterator[str]:
-    shown = findings.of(outcome)
+def _attempts(highlights: Highlights) -> Iterator[str]:
+    carried = highlights.carried()
+    if carried:
+        told = ", ".join(f"{code(leg)} {count}" for leg, count in list(carried.items())[:_LEFT_OUT])
+        yield f"Cases proven by an earlier attempt, and not run again: {told}"
+
+
+def _failures(kind: Kind, highlights: Highlights) -> Iterator[str]:
+    shown = highlights.of(kind)
     if not shown:
         return
-    yield f"### {_HEADING[outcome]}: {findings.count(outcome)}"
-    for finding in shown:
-        yield from _failure(finding)
-    rest = findings.count(outcome) - len(shown)
+    yield f"### {_HEADING[kind]}: {highlights.count(kind)}"
+    for highlight in shown:
+        yield from _failure(highlight)
+    rest = highlights.count(kind) - len(shown)
     if rest:
         yield f"\n*{rest} more are in the report's `junit.xml`.*"
 
 
-def _failure(finding: Finding) -> Iterator[str]:
-    yield f"\n#### {_MARK[finding.outcome]} {code(finding.key)} on {code(finding.leg)}\n"
-    yield from (f"{code(text, 500)}\n" for text in (finding.title, finding.message) if text)
-    if finding.file:
-        yield f"at {code(finding.file if finding.line is None else f'{finding.file}:{finding.line}')}\n"
-    if finding.excerpt:
-        yield block(finding.excerpt)
-    yield block(finding.reproduce, "sh").rstrip("\n")
+def _failure(one: Highlight) -> Iterator[str]:
+    mark = "⚠️" if one.kind is Kind.LOST else "❌"
+    yield f"\n#### {mark} {code(one.key)} on {code(one.leg)}\n"
+    yield from (f"{code(text, 500)}\n" for text in (one.title, one.message) if text)
+    told = (("machine lost by", one.loss), ("the console said", one.said), ("note", one.note))
+    yield from (f"{what}: {code(text)}\n" for what, text in told if text)
+    if one.file:
+        yield f"at {code(one.file if one.line is None else f'{one.file}:{one.line}')}\n"
+    if one.excerpt:
+        yield block(one.excerpt)
+    yield block(one.reproduce, "sh").rstrip("\n")
 
 
-def _skips(findings: Findings) -> Iterator[str]:
-    skips = findings.skips()
+def _said(said: Sequence[Said]) -> Iterator[str]:
+    if not said:
+        return
+    yield "### On the console, while no case ran\n"
+    for one in said[:_SAID]:
+        yield f"- {code(one.title)} on {code(one.leg)}: {code(one.category)}, fingerprint {code(one.fingerprint)}\n"
+        if one.text:
+            yield block(one.text)
+    if len(said) > _SAID:
+        yield f"*{len(said) - _SAID} more are in the legs' `run.json`.*"
+
+
+def _comebacks(comebacks: Sequence[Comeback]) -> Iterator[str]:
+    if not comebacks:
+        return
+    count = sum(one.count for one in comebacks)
+    yield f"<details><summary>Machines brought back: {count} time{'' if count == 1 else 's'}</summary>\n"
+    rows = [
+        (cell(one.leg), cell(why), cell(case) if case else "", cell(method), f"{seconds:.1f}")
+        for one in comebacks
+        for why, case, method, seconds in one.first
+    ]
+    yield from table(("leg", "why", "after case", "how", "seconds:"), rows[:_LEFT_OUT])
+    rest = count - len(rows[:_LEFT_OUT])
+    if rest:
+        yield f"\n*{rest} more are in the legs' `run.json`.*"
+    yield "\n</details>"
+
+
+def _allowed(said: Sequence[Said], dropped: int) -> Iterator[str]:
+    if not said and not dropped:
+        return
+    yield f"<details><summary>Allowed on the console: {len(said)}</summary>\n"
+    rows = (
+        (cell(one.leg), cell(one.case) if one.case else "", cell(one.title), cell(one.fingerprint), cell(one.allowed))
+        for one in said[:_LEFT_OUT]
+    )
+    yield from table(("leg", "case", "what", "fingerprint", "allowed because"), rows)
+    rest = max(len(said) - _LEFT_OUT, 0) + dropped
+    if rest:
+        yield f"\n*{rest} more findings of consoles are in the legs' files.*"
+    yield "\n</details>"
+
+
+def _skips(highlights: Highlights) -> Iterator[str]:
+    skips = highlights.skips()
     if not skips:
         return
-    yield f"<details><summary>Skipped: {findings.count(Outcome.SKIPPED)}</summary>\n"
+    yield f"<details><summary>Skipped: {highlights.skipped()}</summary>\n"
     yield from table(
         ("cases:", "suite", "reason"), ((str(count), cell(suite), cell(why)) for suite, why, count in skips)
     )

@@ -7,7 +7,7 @@ is explained in docs/report.md.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from lisa_ci.files import LegEvidence
@@ -27,13 +27,18 @@ def decide(
     *,
     broken: Iterable[Reason] = (),
     watch: Watch | None = None,
+    begin: Callable[[LegRun], None] | None = None,
+    latest: int | None = None,
 ) -> Verdict:
     """The verdict over all evidence; results are read once, as a stream, and shown to ``watch`` on the way.
 
-    ``broken`` are reasons found before (a leg's folder that could not be read). The verdict holds no time and no path:
+    ``begin`` is shown each leg before its results.
+
+    ``broken`` are reasons found before (a leg's folder that could not be read). ``latest`` is the attempt that asks,
+    where that is known: evidence of a later one cannot be true. The verdict holds no time and no path:
     the same plan and results give the same bytes.
     """
-    chosen = choose(plan, plan_digest, evidence)
+    chosen = choose(plan, plan_digest, evidence, latest=latest)
     groups = _groups(plan)
     reasons = Reasons()
     reasons.add(*broken, *chosen.reasons, *_repeated_legs(plan), *_incomplete_shards(groups))
@@ -43,6 +48,8 @@ def decide(
         if run is None:
             reasons.add(reason(Kind.MISSING_LEG, "the leg was planned and left no results", leg=leg))
         else:
+            if begin is not None:
+                begin(run)
             counts[leg.id] = judge(plan, run, reasons, watch or _nobody)
     reasons.add(*_different_inventories(groups, chosen.runs))
     reasons.add(*_nothing_run(plan, groups, chosen.runs, counts))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lisa_ci import files
+from lisa_ci.errors import Loss
 from lisa_ci.model import (
     Access,
     Image,
@@ -127,14 +128,18 @@ def results_of(plan: Plan, leg_id: str, outcomes: Mapping[str, Outcome] | None =
 
 
 def make_result(suite: str, case: str, outcome: Outcome = Outcome.PASSED, **fields: object) -> Result:
-    """A result with a message that fits its outcome; ``fields`` replace those of the Result."""
+    """A result with a message that fits its outcome; ``fields`` replace those of the Result.
+
+    ERRORED is a case under which the connection was lost: infrastructure.
+    """
     message = {
         Outcome.PASSED: "",
         Outcome.FAILED: "exit 1",
         Outcome.ERRORED: "the machine was lost",
         Outcome.SKIPPED: "there is no such device",
     }[outcome]
-    plain = Result(suite=suite, case=case, outcome=outcome, message=message, wall=timedelta(seconds=0.25))
+    loss = Loss.CONNECTION if outcome is Outcome.ERRORED else None
+    plain = Result(suite=suite, case=case, outcome=outcome, message=message, wall=timedelta(seconds=0.25), loss=loss)
     return replace(plain, **fields)  # type: ignore[arg-type]
 
 
@@ -153,10 +158,12 @@ def write_leg(
     error: str = "",
     only: Iterable[str] = (),
     folder: str | None = None,
+    **fields: object,
 ) -> Path:
     """Write ``root/<leg>/`` as `run` does: everything passed unless ``results`` says otherwise. The leg's folder.
 
     ``inventory`` is the planned cases unless given; ``digest`` and ``subject`` are those of ``plan`` unless given.
+    ``fields`` replace those of the Run.
     """
     leg = files.LegFolder(root / (folder or leg_id))
     leg.root.mkdir(parents=True, exist_ok=True)
@@ -173,7 +180,7 @@ def write_leg(
         facts={"kernel": "6.1.0"},
         only=tuple(only),
     )
-    leg.run.write_bytes(files.encode(run))
+    leg.run.write_bytes(files.encode(replace(run, **fields)))  # type: ignore[arg-type]
     if has_inventory:
         planned = plan.leg(leg_id)
         suites = {task.suite for task in planned.tasks} if planned else set()

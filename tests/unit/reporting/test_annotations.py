@@ -7,7 +7,7 @@ import pytest
 from lisa_ci import files
 from lisa_ci.model import Outcome, Plan
 from lisa_ci.reporting.annotations import annotate
-from lisa_ci.reporting.findings import Findings
+from lisa_ci.reporting.highlights import Highlights
 from lisa_ci.reporting.verdict import decide
 from tests.doubles.evidence import make_plan, make_result, plan_digest, results_of, write_leg
 from tests.doubles.github_runner import Issued, read_log
@@ -16,9 +16,9 @@ WORKSPACE = Path("/work/repository")
 
 
 def issued(plan: Plan, results: Path) -> list[Issued]:
-    findings = Findings()
-    verdict = decide(plan, plan_digest(plan), files.read_results(results), watch=findings.take)
-    return read_log(annotate(verdict, findings, workspace=WORKSPACE))
+    highlights = Highlights()
+    verdict = decide(plan, plan_digest(plan), files.read_results(results), watch=highlights.take)
+    return read_log(annotate(verdict, highlights, workspace=WORKSPACE))
 
 
 def failing(count: int, outcome: Outcome = Outcome.FAILED) -> Plan:
@@ -51,7 +51,7 @@ def test_the_worlds_faults_are_warnings_with_a_title_of_their_own(tmp_path: Path
     assert [(one.name, one.properties["title"]) for one in told] == [
         ("error", "Not green: example"),
         ("warning", "Infrastructure: missing leg, large"),
-        ("warning", "Infrastructure: not judged, boot#a on small"),
+        ("warning", "Infrastructure: machine lost (connection), boot#a on small"),
     ]
     assert "a retry may help" in told[0].data
 

@@ -15,7 +15,7 @@ from lisa_ci import files
 from lisa_ci.github.limits import SUMMARY_BYTES
 from lisa_ci.model import Outcome, Plan, Reason, Result, Run, SubResult, Verdict
 from lisa_ci.reporting.chosen import LegRun
-from lisa_ci.reporting.findings import PER_OUTCOME, Findings
+from lisa_ci.reporting.highlights import PER_KIND, Highlights
 from lisa_ci.reporting.markdown import block, code
 from lisa_ci.reporting.summary import summary
 from lisa_ci.reporting.verdict import decide
@@ -57,9 +57,9 @@ class Seen(HTMLParser):
         self.text += "" if self._code else data
 
 
-def told(plan: Plan, folder: Path) -> tuple[Verdict, Findings]:
-    findings = Findings()
-    return decide(plan, plan_digest(plan), files.read_results(folder), watch=findings.take), findings
+def told(plan: Plan, folder: Path) -> tuple[Verdict, Highlights]:
+    highlights = Highlights()
+    return decide(plan, plan_digest(plan), files.read_results(folder), watch=highlights.take), highlights
 
 
 def page(plan: Plan, folder: Path) -> str:
@@ -69,14 +69,14 @@ def page(plan: Plan, folder: Path) -> str:
 # ---- nothing gets out of code --------------------------------------------------------------------------------------
 
 
-def texts_everywhere(text: str) -> tuple[Plan, Verdict, Findings]:
+def texts_everywhere(text: str) -> tuple[Plan, Verdict, Highlights]:
     plan = make_plan(left_out={"b": text}, notes=[text])
-    findings = Findings()
+    highlights = Highlights()
     leg = plan.legs[0]
     run = Run(leg=leg.id, plan_digest="p", subject_digest="s", attempt=1, started=STARTED)
     taken = LegRun(leg=leg, run=run, inventory=None, results=lambda: iter(()))
     for outcome in Outcome:
-        findings.take(
+        highlights.take(
             taken,
             Result(suite=text, case=text, outcome=outcome, message=text, detail=text, title=text, file=text, log=text),
         )
@@ -84,7 +84,7 @@ def texts_everywhere(text: str) -> tuple[Plan, Verdict, Findings]:
     verdict = Verdict(
         name=text, plan_digest=text, subject_digest=text, passed=False, releasable=False, reasons=reasons, notes=(text,)
     )
-    return plan, verdict, findings
+    return plan, verdict, highlights
 
 
 @functools.cache
@@ -150,8 +150,8 @@ def test_a_failure_has_its_excerpt_its_place_and_the_line_that_reproduces_it(tmp
 
 
 def test_the_line_that_reproduces_cannot_run_anything_else() -> None:
-    _, _, findings = texts_everywhere("x'; rm -rf / #")
-    (finding,) = findings.of(Outcome.FAILED)
+    _, _, highlights = texts_everywhere("x'; rm -rf / #")
+    (finding,) = highlights.of(Outcome.FAILED)
     assert "--case 'x'\"'\"'; rm -rf / ##x'\"'\"'; rm -rf / #'" in finding.reproduce
 
 
@@ -197,7 +197,7 @@ def test_the_page_fits_whatever_the_legs_wrote(detail: str, tmp_path: Path) -> N
     text = page(plan, tmp_path)
     assert len(text.encode()) < SUMMARY_BYTES
     assert "### Failed: 80" in text
-    assert f"{80 - PER_OUTCOME} more are in the report's `junit.xml`" in text
+    assert f"{80 - PER_KIND} more are in the report's `junit.xml`" in text
 
 
 def test_hundreds_of_legs_with_long_reasons_fit(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_reasons_to_skip_are_bounded_and_still_counted(tmp_path: Path) -> None:
     plan = make_plan()
     skips = [make_result("boot", f"c{number}", Outcome.SKIPPED, message=f"why {number}") for number in range(1000)]
     write_leg(tmp_path, plan, "small", skips)
-    _, findings = told(plan, tmp_path)
-    assert len(findings.skips()) == 201
-    assert findings.skips()[0] == ("", "(other reasons)", 800)
-    assert findings.count(Outcome.SKIPPED) == 1000
+    _, highlights = told(plan, tmp_path)
+    assert len(highlights.skips()) == 201
+    assert highlights.skips()[0] == ("", "(other reasons)", 800)
+    assert highlights.skipped() == 1000

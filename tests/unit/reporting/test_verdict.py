@@ -227,7 +227,7 @@ def test_a_leg_that_died_gets_one_reason_for_all_it_lacks(tmp_path: Path) -> Non
 
 def test_a_leg_without_a_machine_gets_one_reason_and_not_one_for_each_errored_case(tmp_path: Path) -> None:
     plan = make_plan()
-    errored = results_of(plan, "small", dict.fromkeys(["boot#a", "boot#b", "boot#c"], Outcome.ERRORED))
+    errored = [make_result("boot", case, Outcome.ERRORED, loss=None) for case in "abc"]
     write_leg(tmp_path, plan, "small", errored, error="QEMU did not start: no space left", has_inventory=False)
     told = verdict(plan, tmp_path)
     assert kinds(told) == [Kind.NOT_JUDGED]
@@ -240,7 +240,7 @@ def test_a_failed_and_an_errored_case_are_told_apart(tmp_path: Path) -> None:
     write_leg(tmp_path, plan, "small", results_of(plan, "small", {"boot#a": Outcome.FAILED, "boot#c": Outcome.ERRORED}))
     told = verdict(plan, tmp_path)
     assert [(one.kind, one.case, one.is_infrastructure) for one in told.reasons] == [
-        (Kind.ERRORED, "boot#c", True),
+        (Kind.LOST, "boot#c", True),
         (Kind.FAILED, "boot#a", False),
     ]
 
@@ -404,17 +404,6 @@ def test_a_run_of_some_cases_opens_no_gate_and_gets_one_reason(tmp_path: Path) -
 # ---- attempts ------------------------------------------------------------------------------------------------------
 
 
-def test_the_latest_attempt_of_a_leg_counts(tmp_path: Path) -> None:
-    plan = make_plan()
-    failed = results_of(plan, "small", {"boot#a": Outcome.FAILED})
-    write_leg(tmp_path, plan, "small", failed, attempt=1, folder="lisa-ci-leg-small-1")
-    write_leg(tmp_path, plan, "small", attempt=10, folder="lisa-ci-leg-small-10")
-    write_leg(tmp_path, plan, "small", failed, attempt=2, folder="lisa-ci-leg-small-2")
-    told = verdict(plan, tmp_path)
-    assert told.releasable
-    assert told.counts["passed"] == 3
-
-
 def test_after_all_jobs_ran_again_the_artifacts_of_the_old_plan_do_no_harm(tmp_path: Path) -> None:
     plan = make_plan()
     write_leg(tmp_path, plan, "small", digest="0" * 64, attempt=1, folder="lisa-ci-leg-small-1")
@@ -456,7 +445,7 @@ def test_the_reasons_of_a_kind_are_capped_and_the_rest_is_counted(tmp_path: Path
     outcomes["big#case-199"] = Outcome.ERRORED
     write_leg(tmp_path, plan, "small", results_of(plan, "small", outcomes))
     told = verdict(plan, tmp_path)
-    assert kinds(told) == [Kind.ERRORED] + [Kind.FAILED] * (PER_KIND + 1)
+    assert kinds(told) == [Kind.LOST] + [Kind.FAILED] * (PER_KIND + 1)
     assert told.reasons[-1].message == "and 149 more of this kind"
     assert told.counts["failed"] == 199
 
