@@ -352,13 +352,13 @@ def scrub_file(path: Path) -> int:
     A link or a device is left alone. LisaCiError where it cannot be read or written.
     """
     try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return 0
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise LisaCiError(f"cannot read {path}: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as source:
         mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            return 0
         temporary = ""
         try:
             scrubber = Scrubber()
@@ -378,3 +378,12 @@ def scrub_file(path: Path) -> int:
             with suppress(OSError):
                 Path(temporary).unlink()
     return scrubber.removed
+
+
+def scrub_folder(root: Path) -> int:
+    """Scrub every file below ``root``, links and devices left alone; how many secrets were removed. LisaCiError."""
+    removed = 0
+    for folder, _, names in os.walk(root):
+        for name in sorted(names):
+            removed += scrub_file(Path(folder, name))
+    return removed
