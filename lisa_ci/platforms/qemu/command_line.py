@@ -83,7 +83,7 @@ def arguments(
         *_base(profile, acceleration, name, is_uefi=machine.code is not None),
         *_firmware(machine),
         *_kernel(kernel),
-        *_root(machine),
+        *_root(machine, is_booted=kernel is None),
         *_control_nic(),
         *_devices(profile, machine),
         *_console(machine.console),
@@ -160,13 +160,15 @@ def _kernel(kernel: Kernel | None) -> Iterator[str]:
     yield from ("-append", command_line)
 
 
-def _root(machine: MachineFiles) -> Iterator[str]:
+def _root(machine: MachineFiles, *, is_booted: bool) -> Iterator[str]:
     base = _file_node("base", machine.base, QEMU_FORMAT[machine.base_format], read_only=True)
     if machine.base_format in {ImageFormat.QCOW2, ImageFormat.VMDK}:
         base["backing"] = None
     root = {**_file_node("root", machine.root, "qcow2"), "backing": base}
     yield from _blockdev(root)
-    yield from ("-device", f"virtio-blk-pci,drive=root,bootindex=0,addr={_ROOT_SLOT:#x}")
+    # With a foreign kernel, QEMU's own loader is the first to boot from, and takes that number.
+    first = "bootindex=0," if is_booted else ""
+    yield from ("-device", f"virtio-blk-pci,drive=root,{first}addr={_ROOT_SLOT:#x}")
 
 
 def _control_nic() -> Iterator[str]:
