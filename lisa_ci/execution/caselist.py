@@ -18,13 +18,18 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A case with the command its driver gave; ``folder`` is the suite's in the machine."""
+    """A case with the command its driver gave; ``folder`` is the suite's in the machine.
+
+    ``watch``: what it leaves behind (mounts, modules, files ...) is looked for; where any is found, the runner
+    waits to be ended.
+    """
 
     case: Case
     command: Command
     timeout: timedelta
     folder: str
     environment: Mapping[str, str]
+    watch: bool = False
 
 
 def case_list(cases: Sequence[Planned], environment: Mapping[str, str]) -> bytes:
@@ -61,8 +66,8 @@ def _case(number: int, planned: Planned, setup: str, *, ahead: int) -> str:
         arguments = ("sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", command.directory, *arguments)
     settings = [_assignment(name, value) for name, value in command.environment.items()]
     limit = max(1, round(planned.timeout.total_seconds() * 100))
-    words = ["lisa_case", str(number), _quoted([planned.case.key]), str(limit), str(ahead), setup, str(len(settings))]
-    return " ".join([*words, *settings, _quoted(arguments)])
+    words = ["lisa_case", str(number), _quoted([planned.case.key]), str(limit), str(ahead), str(int(planned.watch))]
+    return " ".join([*words, setup, str(len(settings)), *settings, _quoted(arguments)])
 
 
 def _assignment(name: str, value: str) -> str:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from lisa_ci.errors import MachineLostError
+from lisa_ci.errors import Loss, MachineLostError
 from lisa_ci.model import Completed
 
 PROTOCOL: Final = 1
@@ -23,10 +23,14 @@ _HEADER_LIMIT: Final = 32
 _HEADER: Final = re.compile(rb"([A-Z]{3,5}) ([0-9]{1,7}) ([0-9]{1,6})")
 _FIRST: Final = re.compile(rb"(?:^|\n)HELLO 0 [0-9]{1,6}\n")
 _PAIR: Final = re.compile(r"([a-z_]{1,20})=(\S{0,100})", re.ASCII)
+_DIRT: Final = frozenset({"taint", "processes", "mounts", "modules", "files", "full"})
 
 
 class ProtocolError(MachineLostError):
     """The runner said something that it never says: the machine is broken, or somebody in it plays the runner."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, loss=Loss.RUNNER)
 
 
 class Kind(StrEnum):
@@ -146,11 +150,17 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """``is_output_lost``: the case left a process behind that could not be ended and held the output."""
+    """``is_output_lost``: the case left a process behind that could not be ended and held the output.
+
+    ``dirt``: what it left behind (taint, processes, mounts, modules, files; ``full``: a full disk). ``taint``: bits of
+    /proc/sys/kernel/tainted that came up while it ran.
+    """
 
     number: int
     completed: Completed
     is_output_lost: bool = False
+    dirt: frozenset[str] = frozenset()
+    taint: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +207,7 @@ class Transcript:
         if self._is_done:
             raise ProtocolError(f"{frame.kind} after the end")
         if frame.kind is Kind.ABORT:
-            raise MachineLostError(f"the runner gave up: {_one_line(frame.payload)}")
+            raise MachineLostError(f"the runner gave up: {_one_line(frame.payload)}", loss=Loss.RUNNER)
         if not self._has_begun or frame.kind is Kind.HELLO:
             return self._hello(frame)
         match frame.kind:
@@ -255,7 +265,7 @@ class Transcript:
         )
         self._ended, self._running = self._running, None
         self._parts.clear()
-        return Ended(self._ended, completed, _number(facts, "lost") == 1)
+        return Ended(self._ended, completed, _number(facts, "lost") == 1, dirt=_dirt(facts), taint=_taint(facts))
 
     def _bye(self) -> Done:
         if self._running is not None or self._ended != len(self._keys):
@@ -281,11 +291,29 @@ def _pairs(payload: bytes) -> dict[str, str]:
     return pairs
 
 
+def _dirt(facts: Mapping[str, str]) -> frozenset[str]:
+    text = facts.get("dirt", "-")
+    words = frozenset() if text == "-" else frozenset(text.split(","))
+    if not words <= _DIRT:
+        raise ProtocolError(f"END with dirt={text!r}")
+    return words
+
+
+def _taint(facts: Mapping[str, str]) -> int:
+    """The bits that came up; 0 where the machine cannot tell."""
+    before, _, after = facts.get("taint", "-:-").partition(":")
+    if before == after == "-":
+        return 0
+    return _whole("taint", after) & ~_whole("taint", before)
+
+
 def _number(facts: Mapping[str, str], name: str) -> int | None:
     """A whole number of at most 15 digits (a ``timedelta`` holds it in any unit we use); None for "-"."""
     text = facts.get(name)
-    if text == "-":
-        return None
+    return None if text == "-" else _whole(name, text)
+
+
+def _whole(name: str, text: str | None) -> int:
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 15:
         raise ProtocolError(f"END with {name}={text!r}")
     return int(text)

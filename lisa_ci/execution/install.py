@@ -37,6 +37,13 @@ tar -x -f - -C "$folder" || { rm -rf "$folder"; exit 5; }
 echo "$folder"
 """
 
+# A runner that lost its host keeps its scratch folder for a replay.
+_REMOVE: Final = r"""
+[ ! -e "$1/run" ] || read -r token main scratch rest <"$1/run"
+case $scratch in */lisa-ci-run.*) rm -rf "$scratch" ;; esac
+rm -rf "$1"
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
@@ -67,7 +74,7 @@ def install(machine: Machine, suites: Mapping[str, Suite], *, timeout: timedelta
 
 def remove(machine: Machine, installed: Installed, *, timeout: timedelta) -> None:
     """For machines that live on after the leg."""
-    machine.run("rm", "-rf", installed.folder, timeout=timeout)
+    machine.run("sh", "-c", _REMOVE, "remove", installed.folder, timeout=timeout)
 
 
 def pack(suites: Mapping[str, Suite]) -> bytes:

@@ -1,8 +1,7 @@
 """One leg: a machine is provisioned, its cases run, everything it leaves is on disk, the machine is gone.
 
-Whatever happens on the way, each planned case has exactly one result at the end. Starting the machine again after a
-crash and going on behind the case that caused it belongs into ``_Leg._run_driver_cases``: the record knows which
-cases have their results, so the rest is one more call of ``run_cases`` on the new machine.
+Whatever happens on the way, each planned case has exactly one result at the end. ``cases`` goes on after a crash,
+``group`` brings the machines back.
 """
 
 from __future__ import annotations
@@ -21,22 +20,25 @@ from typing import Final
 from lisa_ci import files
 from lisa_ci.errors import LisaCiError, MachineLostError, PipelineError, ProvisioningError
 from lisa_ci.events import Emit, Level, Message, StageEnded, StageStarted
-from lisa_ci.execution import collect
+from lisa_ci.execution import collect, losses
 from lisa_ci.execution.caselist import Planned
+from lisa_ci.execution.cases import CaseRunner
 from lisa_ci.execution.clock import Deadline
-from lisa_ci.execution.dialogue import SILENCE, run_cases
+from lisa_ci.execution.dialogue import Surroundings
+from lisa_ci.execution.group import Group
 from lisa_ci.execution.install import Installed, install, remove
 from lisa_ci.execution.inventory import Selection, all_known, discover, select
 from lisa_ci.execution.journal import locked, rewrite
+from lisa_ci.execution.kernel_log import KernelLog
 from lisa_ci.execution.record import Log, Record, errored, skipped
 from lisa_ci.files import LegFolder
-from lisa_ci.model import Case, Inventory, Lease, Leg, Outcome, Plan, Result, Run, Stage, Suite
+from lisa_ci.model import Case, Inventory, Isolation, Lease, Leg, Outcome, Plan, Result, Run, Stage, Suite
 from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario
 
 _KEPT: Final = timedelta(hours=24)
 _SLACK: Final = timedelta(hours=1)
 _SHORT: Final = timedelta(seconds=60)
-_CONSOLE_TAIL: Final = 16 * 1024  # bytes that go into the result of the case that lost the machine
+_DMESG: Final = "command -v dmesg >/dev/null || exit 0; dmesg | tail -c 900000"
 _INTERRUPTED: Final = "the run was interrupted"
 
 
@@ -55,7 +57,6 @@ def run_leg(
     keep: bool = False,
     only: tuple[str, ...] = (),
     plan_file: Path = Path("plan.json"),
-    silence: timedelta = SILENCE,
     emit: Emit,
 ) -> Run:
     """Run a leg into ``out``/LEG. ``suites`` are those of its tasks, by name.
@@ -67,7 +68,7 @@ def run_leg(
     """
     with locked(out, leg.id):
         work = _Leg(plan, plan_digest, leg, driver=driver, scenario=scenario, suites=suites, out=out, emit=emit)
-        work.settings = _Settings(keep=keep, only=only, plan_file=plan_file, silence=silence, attempt=attempt)
+        work.settings = _Settings(keep=keep, only=only, plan_file=plan_file, attempt=attempt)
         return work.run(platform, resume=resume)
 
 
@@ -76,7 +77,6 @@ class _Settings:
     keep: bool = False
     only: tuple[str, ...] = ()
     plan_file: Path = Path("plan.json")
-    silence: timedelta = SILENCE
     attempt: int = 1
 
 
@@ -233,25 +233,36 @@ class _Leg:
             keep=self.settings.keep,
         )
         self._scratch.mkdir(mode=0o700, exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            with self._stage("provision"):
-                machines = stack.enter_context(
-                    platform.provision(
-                        self._leg.profile,
-                        self._plan.subject,
-                        self._plan.access,
-                        lease,
-                        timeouts=self._plan.timeouts,
-                        emit=self._emit,
-                    )
-                )
-            try:
-                self._use(machines, record)
-            finally:
-                if self.settings.keep:
-                    self._tell_kept(machines)
-                with self._stage("destroy"):
-                    stack.close()
+        self._kernel = KernelLog(self._plan.console, today=self._run.started.date())
+        group = Group(
+            lambda: platform.provision(
+                self._leg.profile,
+                self._plan.subject,
+                self._plan.access,
+                lease,
+                timeouts=self._plan.timeouts,
+                emit=self._emit,
+            ),
+            self._prepared,
+            self._kernel,
+            boots=self._leg.profile.endpoint is None,
+            boot=self._plan.timeouts.boot,
+            deadline=self._deadline,
+            place=self._leg.id,
+            emit=self._emit,
+        )
+        with self._stage("provision"):
+            group.start()
+        try:
+            self._use(group, record)
+        finally:
+            if self.settings.keep:
+                self._tell_kept(group.machines)
+            with self._stage("destroy"):
+                group.end()
+            self._run = dataclasses.replace(
+                self._run, recoveries=tuple(group.recoveries), findings=self._kernel.of_no_case()
+            )
 
     def _tell_kept(self, machines: Machines) -> None:
         for machine in machines.members:
@@ -260,32 +271,34 @@ class _Leg:
         if end:
             self._say(f"end it: {end}")
 
-    def _use(self, machines: Machines, record: Record) -> None:
-        machine = machines.members[0]
-        installed = self._prepare(machine)
+    def _use(self, group: Group, record: Record) -> None:
+        with self._stage("prepare"):
+            group.prepare()
         try:
             with self._stage("inventory"):
-                self._take_inventory(machine, installed, record)
+                self._take_inventory(group.machine, group.installed, record)
             expected = len(self._open_cases(record))
+            if expected > 1 and not self.settings.keep and group.has_snapshots:
+                with self._stage("snapshot"):
+                    group.keep_state()
             with self._stage("cases", expected):
-                self._run_driver_cases(machine, installed, record)
-                self._run_scenarios(machines, record)
+                self._run_driver_cases(group, record)
+                self._run_scenarios(group, record)
         finally:
             with self._stage("collect"):
-                self._collect(machine, installed)
+                self._collect(group)
 
-    def _prepare(self, machine: Machine) -> Installed:
-        with self._stage("prepare"):
-            limit = self._deadline.at_most(self._plan.timeouts.boot)
-            found = collect.facts(machine, timeout=self._deadline.at_most(_SHORT))
-            needed = {task.suite: self._suites[task.suite] for task in self._leg.tasks}
-            installed = install(machine, needed, timeout=limit)
-            self._run = dataclasses.replace(
-                self._run,
-                facts={"profile": self._leg.profile.name, "platform": self._leg.profile.platform, **found},
-                changes=(f"{installed.folder}: the runner and the suites {', '.join(sorted(needed))}",),
-            )
-            return installed
+    def _prepared(self, machine: Machine) -> Installed:
+        limit = self._deadline.at_most(self._plan.timeouts.boot)
+        found = collect.facts(machine, timeout=self._deadline.at_most(_SHORT))
+        needed = {task.suite: self._suites[task.suite] for task in self._leg.tasks}
+        installed = install(machine, needed, timeout=limit)
+        self._run = dataclasses.replace(
+            self._run,
+            facts={"profile": self._leg.profile.name, "platform": self._leg.profile.platform, **found},
+            changes=(f"{installed.folder}: the runner and the suites {', '.join(sorted(needed))}",),
+        )
+        return installed
 
     def _take_inventory(self, machine: Machine, installed: Installed, record: Record) -> None:
         cases = {}
@@ -300,68 +313,87 @@ class _Leg:
         files.write_atomically(self._folder.inventory, files.encode(inventory))
         self._select(cases, record)
 
-    def _run_driver_cases(self, machine: Machine, installed: Installed, record: Record) -> None:
+    def _run_driver_cases(self, group: Group, record: Record) -> None:
         drivers = {name: suite.driver for name, suite in self._suites.items() if suite.driver is not None}
-        planned = [
-            self._planned(case, drivers[case.suite], installed)
-            for case in self._open_cases(record)
-            if case.suite in drivers
-        ]
-        run_cases(
-            machine,
-            installed,
-            planned,
-            environment(self._leg),
+        around = Surroundings(
+            environment=environment(self._leg),
             driver=self._driver,
             drivers=drivers,
             record=record,
+            console=self._kernel,
             deadline=self._deadline,
-            silence=self.settings.silence,
-            last_words=lambda: console_tail(machine),
+            silence=self._plan.timeouts.silence,
             emit=self._emit,
         )
 
-    def _planned(self, case: Case, driver: str, installed: Installed) -> Planned:
+        def still_open() -> list[Planned]:
+            return [
+                self._planned(case, drivers[case.suite], group)
+                for case in self._open_cases(record)
+                if case.suite in drivers
+            ]
+
+        if not group.can_refresh and any(self._wants_fresh(planned) for planned in still_open()):
+            self._say("this machine cannot be had afresh: cases that ask for it share it as it is", Level.WARNING)
+        boot = self._plan.timeouts.boot
+        CaseRunner(group, around, still_open, wants_fresh=self._wants_fresh, boot=boot).run()
+        if not self._kernel.has_console:
+            said = group.machine.run("sh", "-c", _DMESG, timeout=self._deadline.at_most(_SHORT))
+            self._kernel.read_dmesg(said.output)
+
+    def _wants_fresh(self, planned: Planned) -> bool:
+        return planned.case.dirty or self._suites[planned.case.suite].isolation is Isolation.CASE
+
+    def _planned(self, case: Case, driver: str, group: Group) -> Planned:
         suite = self._suites[case.suite]
         return Planned(
             case=case,
             command=self._driver(driver).command(case),
             timeout=case.timeout or suite.timeout or self._plan.timeouts.case,
-            folder=installed.suite(case.suite),
+            folder=group.installed.suite(case.suite),
             environment=suite.environment,
+            watch=group.can_refresh and suite.isolation is not Isolation.CRASH,
         )
 
-    def _run_scenarios(self, machines: Machines, record: Record) -> None:
+    def _run_scenarios(self, group: Group, record: Record) -> None:
         for name, selection in self._selections.items():
             suite = self._suites[name]
             cases = tuple(case for case in selection.run if not record.has(case.key))
             if suite.scenario is None or not cases:
                 continue
             self._deadline.check()
-            part = dataclasses.replace(suite, cases=cases)
-            keys = {case.key for case in cases}
-            for case in cases:
-                record.started(case)
-            results = self._scenario(suite.scenario).run(part, machines, timeouts=self._plan.timeouts, emit=self._emit)
-            for result in results:
-                if result.key not in keys:
-                    self._say(
-                        f"scenario {suite.scenario} told of {result.key}, which it was not asked for", Level.WARNING
-                    )
-                    continue
-                record.add(result)
+            try:
+                self._run_scenario(suite.scenario, dataclasses.replace(suite, cases=cases), group, record)
+            except MachineLostError as error:
+                for case in cases:
+                    record.add(losses.lost(case, error, (), self._kernel.tail()))
                 record.sync()
-                self._deadline.check()
-            for case in cases:
-                record.add(errored(case, f"scenario {suite.scenario} gave no result for the case"))
-            record.sync()
+                if not self._open_cases(record):
+                    continue
+                group.refresh(error.message, None)
 
-    def _collect(self, machine: Machine, installed: Installed) -> None:
+    def _run_scenario(self, name: str, suite: Suite, group: Group, record: Record) -> None:
+        cases = suite.cases or ()
+        keys = {case.key for case in cases}
+        for case in cases:
+            record.started(case)
+        for result in self._scenario(name).run(suite, group.machines, timeouts=self._plan.timeouts, emit=self._emit):
+            if result.key not in keys:
+                self._say(f"scenario {name} told of {result.key}, which it was not asked for", Level.WARNING)
+                continue
+            record.add(result)
+            record.sync()
+            self._deadline.check()
+        for case in cases:
+            record.add(errored(case, f"scenario {name} gave no result for the case"))
+        record.sync()
+
+    def _collect(self, group: Group) -> None:
         """Harmless where the machine does not answer: the results are what counts."""
         try:
-            collect.telemetry(machine, self._folder.telemetry, timeout=_SHORT)
+            collect.telemetry(group.machine, self._folder.telemetry, timeout=_SHORT)
             if not self.settings.keep:
-                remove(machine, installed, timeout=_SHORT)
+                remove(group.machine, group.installed, timeout=_SHORT)
         except ProvisioningError as error:
             self._say(f"no telemetry: {error.message}", Level.WARNING)
 
@@ -374,12 +406,3 @@ def environment(leg: Leg) -> dict[str, str]:
 
 def _text(value: int | str | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def console_tail(machine: Machine) -> str:
-    """The last 16 KiB that the machine's console printed; '' where there is none."""
-    tail = b""
-    with contextlib.suppress(MachineLostError):
-        for block in machine.console():
-            tail = (tail + block)[-_CONSOLE_TAIL:]
-    return tail.decode("utf-8", "replace")

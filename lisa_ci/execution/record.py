@@ -18,6 +18,7 @@ from lisa_ci.files import LegFolder
 from lisa_ci.model import Case, Completed, Outcome, Result
 
 _LOG_LIMIT: Final = 16 << 20  # bytes of lisa-ci.log
+_REPEATED: Final = "ran twice: its first result was lost with the machine"
 _CONTROL: Final = dict.fromkeys((*range(32), 127), "?")
 
 
@@ -35,6 +36,7 @@ class Record:
         self._journal = Journal(folder.journal)
         self._has = set(has)
         self._waiting: list[Result] = []
+        self._repeated: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -63,9 +65,15 @@ class Record:
         log = completed and self._write_log(result, completed)
         if log:
             result = dataclasses.replace(result, log=log)
+        if result.key in self._repeated:
+            result = dataclasses.replace(result, note=_REPEATED)
         self._journal.append(result)
         self._has.add(result.key)
         self._waiting.append(result)
+
+    def repeated(self, keys: Iterable[str]) -> None:
+        """These had ended in the machine when it was lost, and run again: their results will say so."""
+        self._repeated.update(keys)
 
     def sync(self) -> None:
         """Everything added is on disk now, and then told."""

@@ -2,7 +2,8 @@
 # The in-machine runner of lisa-ci: runs the cases of one leg and speaks frames on its standard output.
 # The format of the frames and the reasons for this shape: docs/runner.md.
 #
-#   sh runner.sh FOLDER TOKEN      FOLDER holds the file "cases" (calls of "lisa_case"); TOKEN comes back in HELLO
+#   sh runner.sh FOLDER TOKEN             FOLDER holds the file "cases" (calls of "lisa_case"); TOKEN comes back in HELLO
+#   sh runner.sh FOLDER TOKEN replay N    tells again how the cases behind N ended, after a connection was cut
 #
 # POSIX sh plus what every Linux has: dd with iflag=fullblock, mkfifo, cat, tail, sleep, /proc. Each case costs two
 # forks (the case itself, and dd, which caps its output); everything else is done by builtins.
@@ -132,6 +133,7 @@ keep() {
       lost=1
     fi
     exec 8<&-
+    echo "$job $head $tail $dropped $lost" >>"$scratch/kept"
     echo "O $job $head $tail $dropped $lost" >&5
   done
 }
@@ -164,15 +166,17 @@ supervise() {
       E) ended=$rest strikes=0 ;;
       O) kept=$rest ;;
       Q) leaving=BYE ;;
+      X) farewell=GONE ;; # the host hung up; main waits for us
     esac
     [ -z "$ended" ] || [ -z "$kept" ] || finish $ended $kept
     [ -n "$current" ] || farewell=${farewell:-$leaving}
   done
   [ -z "$current" ] || end_tree KILL "$current"
-  # The machine may stay in use after us: leave nothing of ours behind.
-  [ "$farewell" = BYE ] || kill -s KILL $$ 2>/dev/null
+  # The machine may stay in use after us: leave nothing of ours behind, but what a replay needs.
+  case $farewell in BYE | GONE) ;; *) kill -s KILL $$ 2>/dev/null ;; esac
   kill -s KILL "$ticker" "$keeper" 2>/dev/null
   each_process end_child "$keeper"
+  [ "$farewell" != BYE ] || rm -rf "$scratch"
   tidy
   case $farewell in BYE) frame BYE 0 '' ;; *) frame ABORT 0 "$farewell" ;; esac
 }
@@ -184,10 +188,10 @@ start() { # NUMBER LIMIT KEY
   frame START "$1" "$3"
 }
 
-finish() { # STATUS WALL CPU PEAK HEAD TAIL DROPPED LOST; the case's processes and its output have both come to an end
-  hand_over "$5" "$scratch/$current.head"
-  hand_over "$6" "$scratch/$current.tail"
-  facts="exit=$1 wall_ms=$2 cpu_us=$3 memory=$4 dropped=$7 lost=$8 timeout=$timed_out"
+finish() { # STATUS WALL CPU PEAK TAINT DIRT HEAD TAIL DROPPED LOST; its processes and its output have come to an end
+  hand_over "$current" "$7" "$scratch/$current.head"
+  hand_over "$current" "$8" "$scratch/$current.tail"
+  facts="exit=$1 wall_ms=$2 cpu_us=$3 memory=$4 taint=$5 dirt=$6 dropped=$9 lost=${10} timeout=$timed_out"
   if [ -n "$following" ]; then
     held="END $current ${#facts}
 $facts"
@@ -198,10 +202,10 @@ $facts"
   fi
 }
 
-hand_over() { # SIZE FILE: one DATA frame
-  [ "$1" -gt 0 ] || return 0
-  printf 'DATA %s %s\n' "$current" "$1" >&4
-  cat "$2" >&4
+hand_over() { # NUMBER SIZE FILE: one DATA frame
+  [ "$2" -gt 0 ] || return 0
+  printf 'DATA %s %s\n' "$1" "$2" >&4
+  cat "$3" >&4
 }
 
 tick() {
@@ -219,6 +223,7 @@ tick() {
     esac
   elif [ "$now" -ge "$deadline" ]; then
     timed_out=1
+    : >"$scratch/$current.timeout"
     strikes=$((strikes + 1))
     case $strikes in
       1) end_tree TERM "$current" ;;
@@ -230,14 +235,18 @@ tick() {
 
 tidy() {
   [ -z "$ratelimit" ] || echo "$ratelimit" >/proc/sys/kernel/printk_devkmsg
-  rm -rf "$scratch"
+  [ -z "$loglevel" ] || echo "$loglevel" >/proc/sys/kernel/printk
   [ -z "$groups" ] || rmdir "$groups"/*/ "$groups" 2>/dev/null
 }
 
 # ---- main: one case after the other --------------------------------------------------------------------------------
 
 listen() { # waits for one line from the host
-  read -r word value <&3 || exit 1
+  if ! read -r word value <&3; then
+    echo X >&5
+    wait "$supervisor"
+    exit 1
+  fi
   case $word in
     ACK) acknowledged=$value ;;
     GO) go=$value ;;
@@ -297,16 +306,57 @@ account() { # sets "cpu" (microseconds) and "peak" (bytes), or "-" where the mac
     earlier=$spent
     used_before
     cpu=$((spent - earlier))
-    read -r left <"$scratch/$number.leader"
-    [ -z "$lisa_ci_session" ] || kill -KILL "-$left" 2>/dev/null
+    read -r leader <"$scratch/$number.leader"
+    [ -z "$lisa_ci_session" ] || { kill -KILL "-$leader" 2>/dev/null && left=1; }
   fi
 }
 
-lisa_case() { # NUMBER KEY LIMIT(1/100 s) AHEAD SETUP COUNT NAME=VALUE... COMMAND...
-  number=$1 key=$2 limit=$3 ahead=$4 setup=$5 lisa_ci_count=$6
-  shift 6
+look() { # sets "taint" and, where the host wants to know what a case leaves, "modules", "mounts" and "remains"
+  taint=-
+  [ ! -r /proc/sys/kernel/tainted ] || read -r taint </proc/sys/kernel/tainted
+  [ "$watch" = 1 ] || return 0
+  cksum </proc/self/mounts >"$scratch/mounts" # "read" would cost a system call for each of its bytes
+  read -r mounts <"$scratch/mounts"
+  remember /sys/module/*
+  modules=$remembered
+  remains=
+  for place in $watched_places; do
+    remember "$place"/* "$place"/.[!.]*
+    remains="$remains $remembered"
+  done
+}
+
+remember() { # NAMES
+  remembered="$*"
+}
+
+compare() { # sets "dirt": what the case has left, comma separated, or "-"
+  before=$taint mounts_before=$mounts modules_before=$modules remains_before=$remains
+  look
+  dirt=
+  [ "$taint" = "$before" ] || dirt=$dirt,taint
+  if [ "$watch" = 1 ]; then
+    [ -z "$left" ] || dirt=$dirt,processes
+    [ "$mounts" = "$mounts_before" ] || dirt=$dirt,mounts
+    [ "$modules" = "$modules_before" ] || dirt=$dirt,modules
+    [ "$remains" = "$remains_before" ] || dirt=$dirt,files
+  fi
+  if [ "$watch" = 1 ] || [ "$status" != 0 ]; then
+    printf '%4096s' '' >>"$folder/probe" || dirt=$dirt,full # a block more than there was
+  fi 2>/dev/null
+  taints=$before:$taint
+  dirt=${dirt#,}
+  dirt=${dirt:--}
+}
+
+lisa_case() { # NUMBER KEY LIMIT(1/100 s) AHEAD WATCH SETUP COUNT NAME=VALUE... COMMAND...
+  number=$1 key=$2 limit=$3 ahead=$4 watch=$5 setup=$6 lisa_ci_count=$7
+  shift 7
   [ "$number" -le "$made" ] || make_batch
   while [ $((number - 1 - acknowledged)) -ge "$ahead" ]; do listen; done
+  while [ "$dirt" != - ] && [ "$watched" = 1 ]; do listen; done # until the host hangs up, to restore the machine
+  [ "$watched" = "$watch" ] || look # else nothing has happened since the last look
+  watched=$watch
   echo "S $number $limit $key" >&5
   clock
   began=$now
@@ -338,15 +388,94 @@ lisa_case() { # NUMBER KEY LIMIT(1/100 s) AHEAD SETUP COUNT NAME=VALUE... COMMAN
   status=$?
   clock
   account
+  compare
   mark "end"
   wall=$(((now - began) * 10))
-  echo "E $number $status $wall $cpu $peak" >&5
-  printf 'E %s %s %s\n' "$number" "$status" "$wall" >>"$folder/journal"
+  printf 'E %s %s %s %s %s %s %s\n' "$number" "$status" "$wall" "$cpu" "$peak" "$taints" "$dirt" >>"$folder/journal"
+  echo "E $number $status $wall $cpu $peak $taints $dirt" >&5
+}
+
+# ---- replay: a connection was cut, the machine lives ---------------------------------------------------------------
+
+replay() { # NUMBER: tells how the cases behind NUMBER ended, then which one was interrupted
+  : >"$folder/cases" # one that has not begun yet shall find nothing to do
+  i=0
+  supervisor=
+  while [ "$i" -lt 30 ] && [ -z "$supervisor" ]; do # it may just be beginning
+    [ ! -e "$folder/run" ] || read -r token main scratch groups lisa_ci_session keeper ticker supervisor <"$folder/run"
+    i=$((i + 1))
+    [ -n "$supervisor" ] || sleep 0.1 2>/dev/null || sleep 1
+  done
+  [ -n "$supervisor" ] || give_up 'no runner has begun here'
+  [ "$groups" != - ] || groups=
+  [ "$lisa_ci_session" != - ] || lisa_ci_session=
+  frame HELLO 0 "protocol=1 token=$2"
+  # The old runner may not know yet that nobody listens. Its supervisor may hang in a write for ever.
+  kill -s KILL "$main" 2>/dev/null
+  kill -s KILL "$supervisor" 2>/dev/null
+  last=0 done=0 key=
+  while read -r word number rest; do
+    case $word in
+      S) [ "$number" -le "$last" ] || last=$number key=${rest%% *} ;;
+      E) done=$number ;;
+    esac
+  done <"$folder/journal"
+  [ "$last" -le "$done" ] || end_tree KILL "$last"
+  i=0
+  # A case that was over has its output with the keeper, but for one that somebody held open.
+  while [ "$i" -lt 20 ] && [ "$done" -gt 0 ] && ! grep -q "^$done " "$scratch/kept"; do
+    i=$((i + 1))
+    sleep 0.1 2>/dev/null || sleep 1
+  done
+  kill -s KILL "$ticker" "$keeper" 2>/dev/null
+  each_process end_child "$keeper"
+  while read -r word number rest; do
+    if [ "$number" -gt "$1" ]; then
+      case $word in
+        S) key=${rest%% *} ;;
+        E) tell_again "$1" $rest ;;
+      esac
+    fi
+  done <"$folder/journal"
+  [ "$last" -le "$done" ] || frame START $((last - $1)) "$key"
+  i=0
+  while [ -n "$groups" ] && [ -e "$groups" ] && [ "$i" -lt 20 ]; do # what was killed takes a moment to be gone
+    rmdir "$groups"/*/ "$groups" 2>/dev/null || sleep 0.1 2>/dev/null || sleep 1
+    i=$((i + 1))
+  done
+  rm -rf "$scratch"
+  frame ABORT 0 'the connection was cut'
+}
+
+tell_again() { # OFFSET STATUS WALL CPU PEAK TAINTS DIRT
+  head=0 tail=0 dropped=0 lost=1
+  while read -r kept rest; do
+    [ "$kept" != "$number" ] || read_kept $rest
+  done <"$scratch/kept"
+  timed_out=0
+  [ ! -e "$scratch/$number.timeout" ] || timed_out=1
+  here=$((number - $1))
+  frame START "$here" "$key"
+  hand_over "$here" "$head" "$scratch/$number.head"
+  hand_over "$here" "$tail" "$scratch/$number.tail"
+  frame END "$here" "exit=$2 wall_ms=$3 cpu_us=$4 memory=$5 taint=$6 dirt=$7 dropped=$dropped lost=$lost timeout=$timed_out"
+}
+
+read_kept() { # HEAD TAIL DROPPED LOST
+  head=$1 tail=$2 dropped=$3 lost=$4
 }
 
 # ---- start ---------------------------------------------------------------------------------------------------------
 
 [ -r /proc/uptime ] && [ -r /proc/self/stat ] || give_up 'the machine has no /proc'
+if [ "${3-}" = replay ]; then
+  replay "$4" "$token"
+  exit
+fi
+if [ -e "$folder/run" ]; then # what a runner before us kept for a replay
+  read -r rest rest scratch rest <"$folder/run"
+  case $scratch in */lisa-ci-run.*) rm -rf "$scratch" ;; esac
+fi
 places=
 while read -r rest place type rest; do
   case "$place $type" in '/run tmpfs' | '/dev/shm tmpfs') places="$places $place" ;; esac
@@ -374,16 +503,22 @@ for place in ${LISA_CI_GROUPS-/sys/fs/cgroup /sys/fs/cgroup/unified}; do
   rmdir "$groups/0" "$groups" 2>/dev/null
   groups=
 done
-unset LISA_CI_GROUPS
-kmsg='' ratelimit=
+watched_places=${LISA_CI_PLACES-/tmp /var/tmp /dev/shm /run/lock}
+unset LISA_CI_GROUPS LISA_CI_PLACES
+kmsg='' ratelimit='' loglevel=
 if { : >/dev/kmsg; } 2>/dev/null; then
   kmsg=1
   # By default the kernel lets ten such lines through in five seconds.
   read -r ratelimit </proc/sys/kernel/printk_devkmsg
   [ "$ratelimit" = ratelimit ] && { echo on >/proc/sys/kernel/printk_devkmsg; } || ratelimit=
+  # "quiet" keeps our lines, which are notices, off the console.
+  read -r loglevel rest </proc/sys/kernel/printk
+  [ "$loglevel" -lt 6 ] && { echo 6 >/proc/sys/kernel/printk; } || loglevel=
 fi 2>/dev/null
 
-acknowledged=0 go=0 made=0 spent=0
+number=0 acknowledged=0 go=0 made=0 spent=0 dirt=- watched='' mounts='' modules='' remains=''
+: >"$folder/journal"
+: >"$scratch/kept"
 frame HELLO 0 "protocol=1 token=$token session=${lisa_ci_session:+1} groups=${groups:+1} kmsg=${kmsg:+1}"
 (while kill -0 $$ 2>/dev/null && sleep 1; do echo T >&5; done) 3<&- 4>&- 6<&- &
 ticker=$!
@@ -392,10 +527,12 @@ keeper=$!
 supervise 3<&- &
 supervisor=$!
 exec 4>&-
+echo "$token $$ $scratch ${groups:--} ${lisa_ci_session:--} $keeper $ticker $supervisor" >"$folder/run"
 
 # shellcheck source=/dev/null
 . "$folder/cases"
 
 mark 'end of cases'
+while [ "$acknowledged" -lt "$number" ]; do listen; done # until then, somebody may ask for it again
 echo Q >&5
 wait "$supervisor"

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -24,8 +25,11 @@ CAP = 1 << 20
 
 
 class LocalChannel:
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    """``cut_after``: so many bytes come through, then the connection is lost, which the other side learns later."""
+
+    def __init__(self, process: subprocess.Popen[bytes], cut_after: int | None = None) -> None:
         self._process = process
+        self._left = cut_after
         self._errors = bytearray()
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
         self._reader.start()
@@ -42,7 +46,12 @@ class LocalChannel:
         descriptor = self._process.stdout.fileno()
         if not select.select([descriptor], [], [], timeout.total_seconds())[0]:
             raise TimeoutError
-        return os.read(descriptor, limit)
+        data = os.read(descriptor, limit)
+        if self._left is not None:
+            if len(data) >= self._left:
+                raise MachineLostError("the connection was cut")
+            self._left -= len(data)
+        return data
 
     def errors(self) -> bytes:
         self._reader.join(1)
@@ -62,6 +71,8 @@ class LocalMachine:
     shell: Sequence[str] = ("sh",)
     environment: Mapping[str, str] = field(default_factory=dict)
     console_text: bytes = b""
+    cut_after: int | None = None
+    lingers: float = 0.0
     name: str = "local"
     role: str = "main"
 
@@ -90,20 +101,32 @@ class LocalMachine:
     @contextlib.contextmanager
     def channel(self, *command: str) -> Iterator[LocalChannel]:
         process = self._start(command)
+        cut_after, self.cut_after = self.cut_after, None
         try:
-            yield LocalChannel(process)
+            yield LocalChannel(process, cut_after)
         finally:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            assert process.stderr is not None
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-            process.stdout.close()  # the runner sees at its next sign of life that nobody listens
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            process.kill()
+            if cut_after is None:
+                self._hang_up(process)
+            else:
+                self._cut(process)
+
+    def _hang_up(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        process.stdout.close()  # the runner sees at its next sign of life that nobody listens
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(5)
-            process.stderr.close()
+        process.kill()
+        process.wait(5)
+        process.stderr.close()
+
+    def _cut(self, process: subprocess.Popen[bytes]) -> None:
+        """Nobody reads or closes the other ends: the process cannot know. It is reaped when it has ended."""
+        time.sleep(self.lingers)
+        threading.Thread(target=process.wait, daemon=True).start()
 
     def put(self, source: Path, target: PurePosixPath) -> None:
         shutil.copy(source, target)
@@ -113,6 +136,9 @@ class LocalMachine:
 
     def reboot(self, *, timeout: timedelta) -> None:
         raise MachineLostError("this machine is the host")
+
+    def reconnect(self, *, timeout: timedelta) -> None:
+        pass
 
     def console(self, since: int = 0) -> Iterator[bytes]:
         yield self.console_text[since:]

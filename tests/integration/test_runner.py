@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,16 @@ from lisa_ci.drivers.shell import ShellDriver
 from lisa_ci.errors import MachineLostError
 from lisa_ci.execution.caselist import Planned
 from lisa_ci.execution.clock import Deadline, OutOfTimeError
-from lisa_ci.execution.dialogue import run_cases
-from lisa_ci.execution.install import install, remove
+from lisa_ci.execution.dialogue import Dialogue, Surroundings
+from lisa_ci.execution.install import Installed, install, remove
+from lisa_ci.execution.kernel_log import KernelLog
 from lisa_ci.execution.record import Record
 from lisa_ci.model import Case, Command, Outcome, Result, Risk
 from tests.doubles.local_machine import LocalMachine
 
 SHELLS = {"dash": ("dash",), "bash": ("bash", "--posix"), "ash": ("busybox", "ash")}
 MINUTE = timedelta(minutes=1)
+TODAY = date(2026, 11, 28)
 
 
 class Desk:
@@ -35,6 +39,7 @@ class Desk:
         self.machine = machine
         self.installed = install(machine, {}, timeout=MINUTE)
         self.events: list[object] = []
+        self.places = folder / "places"
 
     def run(
         self,
@@ -43,6 +48,8 @@ class Desk:
         risk: Risk = Risk.NONE,
         leg: timedelta = MINUTE,
         environment: dict[str, str] | None = None,
+        watch: bool = False,
+        replays: bool = False,
     ) -> dict[str, Result]:
         cases = [
             Planned(
@@ -51,23 +58,29 @@ class Desk:
                 timeout=timedelta(seconds=timeout),
                 folder="/tmp",
                 environment=environment or {},
+                watch=watch,
             )
             for number, line in enumerate(lines, 1)
         ]
         with Record(self.folder, "leg", self.events.append, reproduce="{case}") as record:
-            run_cases(
-                self.machine,
-                self.installed,
-                cases,
-                {"LISA_CI_PROFILE": "here"},
+            around = Surroundings(
+                environment={"LISA_CI_PROFILE": "here"},
                 driver=lambda _: ShellDriver(),
                 drivers={"boot": "shell"},
                 record=record,
+                console=KernelLog((), today=TODAY),
                 deadline=Deadline(leg),
                 silence=timedelta(seconds=20),
-                last_words=lambda: "last words",
                 emit=self.events.append,
             )
+            self.dialogue = Dialogue(self.machine, self.installed, cases, around)
+            try:
+                self.dialogue.run()
+            except MachineLostError:
+                if not replays:
+                    raise
+                with contextlib.suppress(MachineLostError):
+                    self.dialogue.replay()
         return self.results()
 
     def results(self) -> dict[str, Result]:
@@ -77,6 +90,8 @@ class Desk:
         return self.folder.case_log("boot", case).read_bytes()
 
     def close(self) -> None:
+        run = Path(self.installed.folder) / "run"
+        self.mains = [run.read_text().split()[1]] if run.exists() else []
         remove(self.machine, self.installed, timeout=MINUTE)
 
 
@@ -90,11 +105,19 @@ def groups(request: pytest.FixtureRequest) -> dict[str, str]:
 def desk(request: pytest.FixtureRequest, tmp_path: Path, groups: dict[str, str]) -> Iterator[Desk]:
     shell = SHELLS[request.param]
     assert shutil.which(shell[0]), f"{shell[0]} is missing"
-    desk = Desk(tmp_path, LocalMachine(shell=shell, environment=groups))
+    places = tmp_path / "places"
+    places.mkdir()
+    desk = Desk(tmp_path, LocalMachine(shell=shell, environment={**groups, "LISA_CI_PLACES": str(places)}))
     yield desk
     desk.close()
-    assert not list(Path("/run").glob("lisa-ci-run.*"))
-    assert not [path for path in Path("/sys/fs/cgroup").glob("**/lisa-ci.*") if path.is_dir()]
+    assert not [path for main in desk.mains for path in remains(main)]
+
+
+def remains(main: str) -> list[Path]:
+    """What the runner with the process number ``main`` has on this host: scratch folders and control groups."""
+    places = [Path("/run"), Path("/dev/shm")]
+    nests = (path for path in Path("/sys/fs/cgroup").glob(f"**/lisa-ci.{main}") if path.is_dir())
+    return [*(place / f"lisa-ci-run.{main}" for place in places if (place / f"lisa-ci-run.{main}").exists()), *nests]
 
 
 def alive(mark: str) -> list[int]:
@@ -195,9 +218,9 @@ def test_a_case_that_kills_the_runner_costs_itself_and_says_so(desk: Desk) -> No
         desk.run("true", killer, "true")
     results = desk.results()
     assert results["c1"].outcome is Outcome.PASSED
-    assert results["c2"].outcome is Outcome.ERRORED
-    assert results["c2"].detail == "last words"
-    assert "c3" not in results
+    assert list(results) == ["c1"]
+    assert desk.dialogue.running
+    assert desk.dialogue.running.id == "c2"
     for place in (*Path("/run").glob("lisa-ci-run.*"), *Path("/dev/shm").glob("lisa-ci-run.*")):
         shutil.rmtree(place)
     for nest in sorted(Path("/sys/fs/cgroup").glob("**/lisa-ci.*/*/"), reverse=True):
@@ -213,8 +236,81 @@ def test_the_case_that_runs_when_the_legs_time_is_over_is_not_judged(desk: Desk)
     mark = f"5{os.getpid()}.25"
     with pytest.raises(OutOfTimeError):
         desk.run(f"sleep {mark}", "true", leg=timedelta(seconds=2))
-    results = desk.results()
-    assert "ran out of its 2 s" in results["c1"].message
-    assert list(results) == ["c1"]
+    assert desk.results() == {}
+    assert desk.dialogue.running
+    assert desk.dialogue.running.id == "c1"
     time.sleep(1)
     assert not alive(mark)
+
+
+# ---- what a case leaves behind -------------------------------------------------------------------------------------
+
+
+def test_what_a_watched_case_leaves_behind_stops_the_run(desk: Desk) -> None:
+    results = desk.run("true", f"touch {desk.places}/left", "true", watch=True)
+    assert list(results) == ["c1", "c2"]
+    assert desk.dialogue.dirt == "boot#c2 left files"
+
+
+def test_a_mount_is_seen_and_one_that_is_taken_away_again_is_not(desk: Desk) -> None:
+    place = desk.folder.root / "mounted"
+    place.mkdir()
+    mount = f"mount -t tmpfs none {place}"
+    try:
+        results = desk.run(f"{mount} && umount {place}", mount, "true", watch=True)
+    finally:
+        subprocess.run(["umount", place], check=True)
+    assert list(results) == ["c1", "c2"]
+    assert desk.dialogue.dirt == "boot#c2 left mounts"
+
+
+def test_nothing_is_looked_for_where_nobody_could_restore_the_machine(desk: Desk) -> None:
+    assert len(desk.run(f"touch {desk.places}/left", "true")) == 2
+    assert desk.dialogue.dirt == ""
+
+
+def test_a_case_that_fills_the_disk_is_not_judged(tmp_path: Path, desk: Desk) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", small], check=True)
+    try:
+        folder = Path(desk.installed.folder)
+        shutil.copytree(folder, small / "lisa-ci")
+        installed, desk.installed = desk.installed, Installed(folder=f"{small}/lisa-ci")
+        results = desk.run("true", f"cat /dev/zero >{small}/fill", "true", f"rm {small}/fill; false", "false")
+        remove(desk.machine, desk.installed, timeout=MINUTE)
+        desk.installed = installed
+    finally:
+        subprocess.run(["umount", small], check=True)
+    assert results["c1"].outcome is Outcome.PASSED
+    assert results["c2"].outcome is Outcome.ERRORED
+    assert results["c2"].message == "it left the machine's disk full"
+    assert [results[name].outcome for name in ("c3", "c4", "c5")] == [Outcome.PASSED, Outcome.FAILED, Outcome.FAILED]
+
+
+# ---- a connection that is cut --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("after", "lingers"), [(1, 0), (1, 1), (3000, 0.1), (70_000, 0)])
+def test_a_cut_connection_costs_no_finished_case(desk: Desk, after: int, lingers: float) -> None:
+    """The machine goes on up to 16 cases; what it did is told on a new connection, with the output."""
+    mark = f"6{os.getpid()}.25"
+    lines = [f"echo {number}; head -c 20000 /dev/zero; exit 3" for number in range(1, 9)]
+    desk.machine.cut_after = after
+    desk.machine.lingers = lingers
+    results = desk.run(*lines, f"sleep {mark}", "true", replays=True)
+    assert list(results) == [f"c{number}" for number in range(1, len(results) + 1)]
+    if desk.dialogue.running:
+        assert desk.dialogue.running.id == f"c{len(results) + 1}"
+    assert len(results) == 8 or lingers < 1
+    for name, result in results.items():
+        assert result.exit == 3
+        assert desk.log(name) == name[1:].encode() + b"\n" + bytes(20000)
+    assert not alive(mark)
+
+
+def test_a_case_that_timed_out_while_the_connection_was_cut_is_told_so(desk: Desk) -> None:
+    desk.machine.cut_after = 100
+    desk.machine.lingers = 4
+    results = desk.run("sleep 60", "sleep 61", timeout=1, replays=True)
+    assert "timed out" in results["c1"].message

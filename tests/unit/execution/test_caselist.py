@@ -27,23 +27,24 @@ def words(text: bytes, start: str) -> list[list[str]]:
 
 def test_a_case_is_one_call_with_everything_quoted() -> None:
     text = case_list([planned(arguments=("echo", "a b", "$HOME", "it's\n"), environment={"X": "1 2"})], {})
-    assert shlex.split(text.decode().split("\n", 1)[1])[0:7] == [
+    assert shlex.split(text.decode().split("\n", 1)[1])[0:8] == [
         "lisa_case",
         "1",
         "boot#a",
         "150",
         "16",
+        "0",
         "lisa_suite_1",
         "1",
     ]
-    assert shlex.split(text.decode().split("\n", 1)[1])[7:] == ["X=1 2", "echo", "a b", "$HOME", "it's\n"]
+    assert shlex.split(text.decode().split("\n", 1)[1])[8:] == ["X=1 2", "echo", "a b", "$HOME", "it's\n"]
 
 
 def test_the_suites_folder_and_environment_are_written_once() -> None:
     text = case_list([planned("a"), planned("b"), planned("c", suite="other")], {"LISA_CI_CORES": "2"})
     assert len(words(text, "lisa_suite_")) == 2
     assert words(text, "export") == [["export", "LISA_CI_CORES=2"]]
-    assert [line[5] for line in words(text, "lisa_case")] == ["lisa_suite_1", "lisa_suite_1", "lisa_suite_2"]
+    assert [line[6] for line in words(text, "lisa_case")] == ["lisa_suite_1", "lisa_suite_1", "lisa_suite_2"]
 
 
 def test_nothing_runs_ahead_of_a_case_that_may_crash_the_machine() -> None:
@@ -53,7 +54,7 @@ def test_nothing_runs_ahead_of_a_case_that_may_crash_the_machine() -> None:
 
 def test_a_command_may_have_a_folder_of_its_own() -> None:
     text = case_list([planned(directory="/etc")], {})
-    assert words(text, "lisa_case")[0][7:] == [
+    assert words(text, "lisa_case")[0][8:] == [
         "sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", "/etc", "sh", "-c", "true",
     ]  # fmt: skip
 

@@ -1,0 +1,106 @@
+"""What the kernel of a leg's machine says while cases run: findings, by case, and the last lines."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+
+from lisa_ci.errors import MachineLostError
+from lisa_ci.execution.console_feed import ConsoleFeed
+from lisa_ci.execution.console_watch import ConsoleWatch
+from lisa_ci.model import Allowance, Finding
+from lisa_ci.protocols import Machine
+
+_TAIL: Final = 16 * 1024  # bytes that go into the result of the case that lost the machine
+_LIMIT: Final = 200  # findings of a leg
+_TEXT_LIMIT: Final = 2048  # characters of a finding that goes into the head of the run
+
+
+class KernelLog:
+    """Implements ``dialogue.Console`` for whatever machine the leg has at the moment."""
+
+    def __init__(self, allowances: Sequence[Allowance], *, today: date) -> None:
+        self._watch = ConsoleWatch(allowances, today=today)
+        self._feed: ConsoleFeed | None = None
+        self._machine: Machine | None = None
+        self._findings: list[Finding] = []
+        self._told: set[Finding] = set()
+
+    # ---- which machine ---------------------------------------------------------------------------------------------
+
+    def follow(self, machine: Machine) -> None:
+        """``machine`` is the one from now on; its console goes on where the last one's ended."""
+        self.poll()
+        position = self._feed.position if self._feed is not None else 0
+        if self._machine is not None:
+            self.restored()
+        self._machine = machine
+        self._feed = ConsoleFeed(machine, self._watch, started_at=position)
+
+    def restored(self) -> None:
+        """The machine is what it was at its snapshot: its clock went back, and no case runs."""
+        self.poll()
+        self._watch.rewind()
+
+    @property
+    def has_console(self) -> bool:
+        self.poll()
+        return self._feed is not None and self._feed.position > 0
+
+    def read_dmesg(self, text: bytes) -> None:
+        """What the kernel kept in memory, for a machine without a console. What no case of ours did is not ours."""
+        found = [*self._watch.feed(text), *self._watch.finish()]
+        self._keep([finding for finding in found if finding.case is not None])
+
+    # ---- what it says ----------------------------------------------------------------------------------------------
+
+    def poll(self) -> None:
+        """Read what is new."""
+        if self._feed is not None:
+            with contextlib.suppress(MachineLostError):
+                self._keep(self._feed.poll())
+
+    def findings(self, key: str) -> Sequence[Finding]:
+        """Those that came up while case ``key`` ran, as far as the console has them."""
+        self.poll()
+        self._keep(self._watch.settle())
+        found = tuple(finding for finding in self._findings if finding.case == key)
+        self._told.update(found)
+        return found
+
+    def has_end_of(self, key: str) -> bool:
+        """Whether everything that the kernel said during the case is there; True where no marks come."""
+        self.poll()
+        cases = self._watch.marks.cases
+        return not cases or any(mark.case == key and mark.is_ended for mark in cases)
+
+    def running(self) -> str | None:
+        """The case that runs, or ran when the machine went away, as the marks say; None where they say nothing."""
+        self.poll()
+        return self._watch.marks.running or self._watch.marks.interrupted
+
+    def tail(self) -> str:
+        """The last 16 KiB that the machine's console printed; '' where there is none."""
+        self.poll()
+        tail = b""
+        if self._machine is not None and self._feed is not None:
+            with contextlib.suppress(MachineLostError):
+                for block in self._machine.console(max(0, self._feed.position - _TAIL)):
+                    tail = (tail + block)[-_TAIL:]
+        return tail.decode("utf-8", "replace")
+
+    def of_no_case(self) -> tuple[Finding, ...]:
+        """The findings that no result has: those of the boot, between cases, or too late."""
+        self.poll()
+        self._keep(self._watch.finish())
+        return tuple(
+            dataclasses.replace(finding, text=finding.text[:_TEXT_LIMIT])
+            for finding in self._findings
+            if finding not in self._told
+        )
+
+    def _keep(self, found: Sequence[Finding]) -> None:
+        self._findings.extend(found[: max(0, _LIMIT - len(self._findings))])

@@ -1,0 +1,109 @@
+"""What a lost machine, a splat or a full disk means for the case it happened to. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final
+
+from lisa_ci.errors import Loss, MachineLostError, ProvisioningError
+from lisa_ci.execution.frames import Ended
+from lisa_ci.execution.record import errored
+from lisa_ci.model import Case, Category, Expectation, Finding, Outcome, Result
+
+FINDINGS_LIMIT: Final = 5  # of one result
+# How a case that ``expects`` something may lose its machine without being ERRORED by it.
+_EXPECTED: Final = {
+    Loss.PANIC: {Expectation.PANIC},
+    Loss.REBOOT: {Expectation.REBOOT, Expectation.PANIC},  # many kernels reboot by themselves after a panic
+    Loss.POWER_OFF: {Expectation.REBOOT},
+}
+# Bits of /proc/sys/kernel/tainted by which the kernel says that something went wrong in it (tainted-kernels.rst).
+TAINTS: Final = {
+    1 << 4: "a machine check",
+    1 << 5: "a bad page",
+    1 << 7: "an oops",
+    1 << 9: "a warning",
+    1 << 14: "a lockup",
+}
+_LOST_OUTPUT: Final = "a process that the case left behind held its output, which is lost"
+_KILLED: Final = 137  # 128 + SIGKILL
+_FULL: Final = "it left the machine's disk full"
+_QUIET: Final = frozenset({Category.OOM_KILL})  # told, but for itself no fault of the kernel
+
+
+def lost(case: Case, error: ProvisioningError, findings: Sequence[Finding], last_words: str) -> Result:
+    """The result of a case under which the machine, or the leg's time, went away."""
+    loss = error.loss if isinstance(error, MachineLostError) else None
+    mine = tuple(findings[:FINDINGS_LIMIT])
+    title = next((found.title for found in mine if found.category is not Category.OOM_KILL), "")
+    detail = "\n\n".join(found.text for found in mine if found.text) or last_words
+    expected = _EXPECTED.get(loss, set()) if loss else set()
+    if loss is Loss.RUNNER and any(found.category is Category.OOM_KILL for found in mine):
+        expected = {Expectation.OOM}
+    if expected & set(case.expects):
+        return Result(
+            suite=case.suite,
+            case=case.id,
+            title=case.title,
+            outcome=Outcome.PASSED,
+            message=f"as expected: {error.message}"[:500],
+            detail=detail,
+            loss=loss,
+            findings=mine,
+        )
+    why = f"{error.message}: {title}" if title and title not in error.message else error.message
+    result = errored(case, f"while the case ran: {why}", detail=detail)
+    return dataclasses.replace(result, loss=loss, findings=mine)
+
+
+def judged(case: Case, ended: Ended, result: Result, findings: Sequence[Finding]) -> Result:
+    """The driver's result, held against what the kernel said and what the case did to its machine."""
+    mine = tuple(findings[:FINDINGS_LIMIT])
+    result = dataclasses.replace(result, findings=mine)
+    if ended.is_output_lost:
+        return dataclasses.replace(errored(case, _LOST_OUTPUT), findings=mine)
+    if "full" in ended.dirt:
+        return dataclasses.replace(errored(case, _FULL, detail=result.message), findings=mine, exit=result.exit)
+    if _was_killed_as_expected(case, result, mine):
+        return dataclasses.replace(result, outcome=Outcome.PASSED, message="as expected: killed for want of memory")
+    if result.outcome not in {Outcome.PASSED, Outcome.SKIPPED}:
+        return result
+    missing = _missing(case, mine)
+    if missing:
+        return _failed(result, f"it passed, but {missing}")
+    trouble = _trouble(case, ended.taint, mine)
+    return _failed(result, f"it {result.outcome}, but {trouble}") if trouble else result
+
+
+def _was_killed_as_expected(case: Case, result: Result, findings: Sequence[Finding]) -> bool:
+    was_killed = result.exit == _KILLED and any(found.category is Category.OOM_KILL for found in findings)
+    return was_killed and Expectation.OOM in case.expects
+
+
+def _missing(case: Case, findings: Sequence[Finding]) -> str:
+    """What the case promised to do to its machine, and has not done."""
+    if {Expectation.PANIC, Expectation.REBOOT} & set(case.expects):
+        return f"its machine went on, where it expects: {', '.join(case.expects)}"
+    if Expectation.OOM in case.expects and not any(found.category is Category.OOM_KILL for found in findings):
+        return "nothing was killed for want of memory, where it expects: oom"
+    return ""
+
+
+def _trouble(case: Case, taint: int, findings: Sequence[Finding]) -> str:
+    """What the kernel said, where neither the case nor the allow-list expects it."""
+    if Expectation.SPLAT in case.expects:
+        return ""
+    bad = [found for found in findings if not found.allowed and found.category not in _QUIET]
+    if bad:
+        return f"the kernel said: {bad[0].title}"
+    told = [what for bit, what in TAINTS.items() if taint & bit]
+    # A finding that the allow-list knows explains the taint that came with it.
+    if told and not any(found.allowed for found in findings):
+        return f"the kernel became tainted by {' and '.join(told)}"
+    return ""
+
+
+def _failed(result: Result, message: str) -> Result:
+    detail = "\n\n".join([result.detail, *(found.text for found in result.findings)]).strip()
+    return dataclasses.replace(result, outcome=Outcome.FAILED, message=message[:500], detail=detail)
