@@ -9,11 +9,13 @@ from pathlib import Path
 import click
 
 from lisa_ci import files, registry
+from lisa_ci.commands._evidence import PREVIOUS, readable
 from lisa_ci.commands.check import annotate
 from lisa_ci.console import Console
-from lisa_ci.errors import PipelineError
+from lisa_ci.errors import DataError, PipelineError
 from lisa_ci.events import Level, Message
 from lisa_ci.github.commands import neutral
+from lisa_ci.github.event import attempt
 from lisa_ci.github.matrix import matrix_json
 from lisa_ci.github.outputs import is_github, set_output
 from lisa_ci.model import Plan
@@ -21,6 +23,7 @@ from lisa_ci.pipeline import load_pipeline
 from lisa_ci.pipeline.console_settings import expired
 from lisa_ci.pipeline.subject import find_subject
 from lisa_ci.planning import counted, explain, make_plan, refuse_empty
+from lisa_ci.reporting.proven import earlier_attempts, is_proven
 
 
 @click.command
@@ -40,14 +43,22 @@ from lisa_ci.planning import counted, explain, make_plan, refuse_empty
     "--image", type=click.Path(path_type=Path), help="The image file, instead of the one in the pipeline file."
 )
 @click.option("--matrix", "with_matrix", is_flag=True, help="Print the matrix of a GitHub job on stdout, in one line.")
+@PREVIOUS
 @click.option("--explain", "with_reasons", is_flag=True, help="Print why each suite runs on each profile, or does not.")
 @click.pass_obj
 def command(
-    console: Console, file: Path, out: Path | None, image: Path | None, with_matrix: bool, with_reasons: bool
+    console: Console,
+    file: Path,
+    out: Path | None,
+    image: Path | None,
+    with_matrix: bool,
+    previous: Path | None,
+    with_reasons: bool,
 ) -> None:
     """Plan which suites run on which profiles, in which legs.
 
-    The same pipeline and image give the same plan, to the byte. On GitHub the outputs matrix, count and digest are set.
+    The same pipeline and image give the same plan, to the byte. On GitHub the outputs matrix, count and digest are set;
+    matrix and count are of the legs that have to run.
     Exit 3: the plan is empty, and the pipeline does not allow that.
     """
     try:
@@ -65,11 +76,12 @@ def command(
     for note in [*plan.notes, *expired(plan.console, datetime.now(UTC).date())]:
         console.emit(Message(text=note, level=Level.WARNING))
     refuse_empty(plan)
-    _deliver(console, plan, out, with_matrix=with_matrix, is_quiet=with_reasons)
+    _deliver(console, plan, out, previous=previous, with_matrix=with_matrix, is_quiet=with_reasons)
 
 
-def _deliver(console: Console, plan: Plan, out: Path | None, *, with_matrix: bool, is_quiet: bool) -> None:
-    matrix = matrix_json(plan)
+def _deliver(
+    console: Console, plan: Plan, out: Path | None, *, previous: Path | None, with_matrix: bool, is_quiet: bool
+) -> None:
     data = files.encode(plan)
     if len(data) > files.PLAN_LIMIT:
         raise PipelineError(
@@ -77,6 +89,8 @@ def _deliver(console: Console, plan: Plan, out: Path | None, *, with_matrix: boo
             hint="put 'requires' on suites instead of thousands of cases, or use fewer profiles",
         )
     digest = hashlib.sha256(data).hexdigest()
+    proven = _proven(console, plan, digest, previous) if previous is not None else frozenset()
+    matrix = matrix_json(plan, without=proven)
     if out is not None:
         files.write_atomically(out, data)
         console.say(f"{out}: {counted(len(plan.legs), 'leg')}, digest {digest}")
@@ -86,5 +100,19 @@ def _deliver(console: Console, plan: Plan, out: Path | None, *, with_matrix: boo
         click.echo(matrix)
     if is_github():
         set_output("matrix", matrix)
-        set_output("count", str(len(plan.legs)))
+        set_output("count", str(len(plan.legs) - len(proven)))
         set_output("digest", digest)
+
+
+def _proven(console: Console, plan: Plan, digest: str, previous: Path) -> frozenset[str]:
+    """Ids of the legs of which earlier attempts have proven every case, for exactly this plan; each is told."""
+
+    def damaged(error: DataError) -> None:
+        console.emit(Message(text=f"not used: {error.message}", level=Level.WARNING))
+
+    before = attempt() if is_github() else None
+    earlier = earlier_attempts(plan, digest, readable(previous, damaged), before=before)
+    proven = {leg: one for leg, one in earlier.items() if is_proven(plan, one.run)}
+    for leg, one in proven.items():
+        console.say(f"leg {leg}: proven by attempt {one.latest}, not run again")
+    return frozenset(proven)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,9 +9,9 @@ from typing import Final
 import click
 
 from lisa_ci import files
+from lisa_ci.commands._evidence import readable
 from lisa_ci.console import Console
 from lisa_ci.errors import DataError, LisaCiError
-from lisa_ci.files import LegEvidence
 from lisa_ci.github import event, outputs
 from lisa_ci.github.commands import neutral, printable
 from lisa_ci.model import Plan, Reason, Result, Verdict
@@ -94,10 +93,13 @@ def write_report(plan: Plan, digest: str, results: Path, out: Path, *, latest: i
                 junit.take(run, result)
                 highlights.take(run, result)
 
+            def damaged(error: DataError) -> None:
+                broken.append(reason(Kind.UNREADABLE, str(error)))
+
             verdict = decide(
                 plan,
                 digest,
-                _evidence(results, broken),
+                readable(results, damaged),
                 broken=broken,
                 watch=watch,
                 begin=highlights.begin,
@@ -113,18 +115,6 @@ def write_report(plan: Plan, digest: str, results: Path, out: Path, *, latest: i
     files.write_atomically(out / "verdict.json", files.encode(verdict))
     files.write_atomically(out / "summary.md", markdown.encode())
     return Told(verdict=verdict, highlights=highlights, markdown=markdown)
-
-
-def _evidence(results: Path, broken: list[Reason]) -> Iterator[LegEvidence]:
-    """The legs that can be read. For each other one a reason in ``broken``: one bad leg must not hide the rest."""
-    for folder in files.leg_folders(results):
-        try:
-            evidence = files.read_leg(folder)
-        except DataError as error:
-            broken.append(reason(Kind.UNREADABLE, str(error)))
-            continue
-        if evidence is not None:
-            yield evidence
 
 
 def _tell_github(told: Told, out: Path) -> None:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Final
 
 import click
 
-from lisa_ci import files, registry
+from lisa_ci import faults, files, registry
+from lisa_ci.commands._evidence import PREVIOUS, readable
 from lisa_ci.console import Console
-from lisa_ci.errors import PipelineError, ProvisioningError, VerificationError
+from lisa_ci.errors import DataError, PipelineError, ProvisioningError, VerificationError
+from lisa_ci.events import Level, Message
 from lisa_ci.execution import run_leg
+from lisa_ci.execution.earlier import take_over
 from lisa_ci.execution.proof import check_plan_digest, check_subject
+from lisa_ci.faults import Fault
 from lisa_ci.github.event import attempt
-from lisa_ci.model import Leg, Outcome, Plan, Suite
+from lisa_ci.github.outputs import is_github
+from lisa_ci.model import Leg, Outcome, Plan, Result, Run, Suite
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.suites import find_suite, load_suite
+from lisa_ci.planning import counted
+from lisa_ci.reporting.judging import dead
 from lisa_ci.reporting.junit import write_leg_junit
+from lisa_ci.reporting.proven import Earlier, earlier_attempts, is_proven, proofs_of
+
+_AGAIN: Final = "run the leg again with --previous and these results; on GitHub, 're-run failed jobs' does that"
 
 
 @click.command
@@ -32,6 +44,7 @@ from lisa_ci.reporting.junit import write_leg_junit
     help="The results folder; the leg writes into its own folder there.",
 )
 @click.option("--resume", is_flag=True, help="Keep the results of an earlier run of this plan, run what is missing.")
+@PREVIOUS
 @click.option("--keep", is_flag=True, help="Leave the machine up, and say how to enter and end it.")
 @click.option(
     "--fail-on",
@@ -55,6 +68,7 @@ def command(
     plan_file: Path,
     out: Path,
     resume: bool,
+    previous: Path | None,
     keep: bool,
     fail_on: str,
     expect_digest: str | None,
@@ -62,14 +76,21 @@ def command(
 ) -> int:
     """Run LEG: make its machine, run its cases, destroy the machine.
 
-    Exit 0: every case has its result, whatever it is. Exit 4: the image could not be judged. Exit 5: the image, a
-    suite or the plan is not what was planned.
+    Exit 0: the image was judged, whatever the results. Exit 4: infrastructure left something open, and another attempt
+    may help. Exit 5: the image, a suite or the plan is not what was planned.
     """
+    if previous is not None and (resume or only):
+        raise PipelineError("--previous goes with neither --resume nor --case", hint="leave one of them out")
     plan, digest = files.read_plan(plan_file)
     check_plan_digest(digest, expect_digest or None)
     leg = _leg(plan, leg_id)
     suites = _suites(plan, leg)
     _check_globs(leg, suites, only)
+    earlier = None if previous is None else _earlier(console, plan, digest, leg, previous)
+    number = attempt() if is_github() or earlier is None else earlier.latest + 1
+    if earlier is not None and _keep_proofs(console, plan, earlier, out, number):
+        run, left = earlier.run.run, _write_junit(plan, out / leg.id)
+        return _tell(console, run, left, out / leg.id, fail_on)
     platform = registry.platform(leg.profile.platform)
     problems = platform.problems(leg.profile)
     if problems:
@@ -87,23 +108,76 @@ def command(
             scenario=registry.scenario,
             suites=suites,
             out=out,
-            attempt=attempt(),
-            resume=resume,
+            attempt=number,
+            resume=resume or earlier is not None,
             keep=keep,
             only=only,
             plan_file=plan_file,
             emit=console.emit,
         )
     finally:
-        outcomes = _write_junit(plan, out / leg.id)
-    console.say(f"{leg.id}: the results are in {out / leg.id}")
-    if run.error:
-        raise ProvisioningError(f"leg {leg.id} was not judged: {run.error}", hint=f"see {out / leg.id}")
-    if only and not outcomes:
+        left = _write_junit(plan, out / leg.id)
+    if only and not left.outcomes and not run.error:
         raise PipelineError(
             f"leg {leg.id} has no case that matches '{' '.join(only)}'", hint=f"see {out / leg.id}/inventory.json"
         )
-    return 1 if fail_on == "failed" and outcomes & {Outcome.FAILED, Outcome.ERRORED} else 0
+    return _tell(console, run, left, out / leg.id, fail_on)
+
+
+@dataclass(slots=True)
+class _Left:
+    """What a leg left: the outcomes that there are, and the cases that infrastructure took, counted."""
+
+    outcomes: set[Outcome] = field(default_factory=set)
+    lost: int = 0
+    first_lost: str = ""
+
+    def take(self, run: Run, result: Result) -> None:
+        self.outcomes.add(result.outcome)
+        if not faults.is_proof(run, result):
+            self.lost += 1
+            self.first_lost = self.first_lost or f"{result.key}: {result.message}"
+
+
+def _tell(console: Console, run: Run, left: _Left, folder: Path, fail_on: str) -> int:
+    """Where the results are, and the exit code; ProvisioningError where infrastructure left something open."""
+    console.say(f"{run.leg}: the results are in {folder}")
+    fault = faults.of_run(run)
+    if fault is Fault.WORLD:
+        raise ProvisioningError(f"infrastructure: leg {run.leg} was not judged: {run.error}", hint=_AGAIN)
+    if left.lost:
+        cases = f"{left.lost} case{'' if left.lost == 1 else 's'} of leg {run.leg}"
+        raise ProvisioningError(f"infrastructure: {cases} not judged; {left.first_lost}", hint=_AGAIN)
+    if fault is Fault.IMAGE:
+        console.emit(Message(text=f"leg {run.leg}: {dead(run)}", level=Level.WARNING, place=run.leg))
+    return 1 if fail_on == "failed" and left.outcomes & {Outcome.FAILED, Outcome.ERRORED} else 0
+
+
+def _earlier(console: Console, plan: Plan, digest: str, leg: Leg, previous: Path) -> Earlier | None:
+    """What earlier attempts of this leg left for this plan; None where there is nothing to go by."""
+
+    def damaged(error: DataError) -> None:
+        console.emit(Message(text=f"not used: {error.message}", level=Level.WARNING, place=leg.id))
+
+    evidence = (one for one in readable(previous, damaged) if one.run.leg == leg.id)
+    before = attempt() if is_github() else None
+    return earlier_attempts(plan, digest, evidence, before=before).get(leg.id)
+
+
+def _keep_proofs(console: Console, plan: Plan, earlier: Earlier, out: Path, number: int) -> bool:
+    """The leg's folder with what is proven; True where nothing is left to run."""
+    is_whole = is_proven(plan, earlier.run)
+    proofs = proofs_of(earlier)
+    head = replace(earlier.run.run, attempt=number)
+    if is_whole:
+        head = replace(head, findings=earlier.run.findings, recoveries=earlier.run.recoveries)
+    else:  # a state that the gate refuses, until the leg has begun and written its own head
+        head = replace(head, is_complete=True, error="", findings=(), recoveries=())
+    sources = [one.folder for one in earlier.evidence]
+    take_over(out, head, proofs, inventory=earlier.inventory, sources=sources)
+    rest = "nothing is left to run" if is_whole else "the rest runs"
+    console.say(f"{head.leg}: {counted(len(proofs), 'result')} kept of earlier attempts; {rest}")
+    return is_whole
 
 
 def _leg(plan: Plan, leg_id: str) -> Leg:
@@ -142,12 +216,15 @@ def _check_globs(leg: Leg, suites: dict[str, Suite], only: tuple[str, ...]) -> N
             raise PipelineError(f"leg {leg.id} has no case that matches '{glob}'", hint=hint)
 
 
-def _write_junit(plan: Plan, folder: Path) -> set[Outcome]:
-    """``junit.xml`` beside the results; the outcomes that there are."""
+def _write_junit(plan: Plan, folder: Path) -> _Left:
+    """``junit.xml`` beside the results; what there is of them."""
+    left = _Left()
     evidence = files.read_leg(folder)
     if evidence is None:
-        return set()
+        return left
     stream = io.BytesIO()
     write_leg_junit(stream, plan, evidence)
     files.write_atomically(files.LegFolder(folder).junit, stream.getvalue())
-    return {result.outcome for result in evidence.results()}
+    for result in evidence.results():
+        left.take(evidence.run, result)
+    return left

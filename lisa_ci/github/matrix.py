@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Container
 from datetime import timedelta
 from typing import Final
 
@@ -20,10 +21,11 @@ _TITLE_CHARACTERS: Final = 100
 _OTHER_OUTPUTS_BYTES: Final = 10_000
 
 
-def matrix_json(plan: Plan) -> str:
+def matrix_json(plan: Plan, *, without: Container[str] = ()) -> str:
     """``{"include": [{leg, title, runs-on, timeout-minutes}]}`` in one line; PipelineError when GitHub cannot take it.
 
-    An empty plan gives an empty ``include``, which GitHub calls an error: the workflow must guard on the count of legs.
+    ``without`` are ids of legs that need not run. With no leg left, ``include`` is empty, which GitHub calls an error:
+    the workflow must guard on the count of legs.
     """
     if len(plan.legs) > MATRIX_LEGS:
         raise PipelineError(
@@ -34,6 +36,7 @@ def matrix_json(plan: Plan) -> str:
     include = [
         {"leg": leg.id, "title": _title(leg), "runs-on": leg.profile.runs_on, "timeout-minutes": minutes}
         for leg in plan.legs
+        if leg.id not in without
     ]
     text = json.dumps({"include": include}, separators=(",", ":"))
     size = len(text.encode("utf-16-le"))
