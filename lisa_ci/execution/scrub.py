@@ -35,12 +35,11 @@ _KEY: Final = re.compile(
 _KEY_END: Final = re.compile(rb"-----END " + _KIND)
 _KEY_WORD: Final = b"PRIVATE KEY"
 _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
-# A line of a key: nothing else; behind a prefix, as in a journal; a header or the checksum of an armor.
+# A line of a key: nothing else; behind a prefix of any length, as in a journal; a header or checksum of an armor.
 _BODY: Final = re.compile(
     rb"[A-Za-z0-9+/]{1,128}={0,2}|[^\r\n]{0,200}[ \t][A-Za-z0-9+/]{40,128}={0,2}|=[A-Za-z0-9+/]{4}"
     rb"|(?:Proc-Type|DEK-Info|Version|Comment|Hash): [^\r\n]{0,200}"
 )
-_LAST_BODY: Final = re.compile(rb"(?:[^\r\n]{0,200}[ \t])?[A-Za-z0-9+/]{1,128}={0,2}")
 _KEY_MARK: Final = b"[lisa-ci: private key removed]"
 
 
@@ -68,8 +67,8 @@ _NO_SECRET: Final = (
 )
 # A quoted value ends at its quote, another at whatever ends a word in a shell, a URL, JSON or XML.
 _VALUE: Final = (
-    rb"(?:\\?\"" + _NO_SECRET + rb"([^\"\\\r\n]{1,4096})|'" + _NO_SECRET + rb"([^'\\\r\n]{1,4096})"
-    rb"|" + _NO_SECRET + rb"([^\s\"'\\,;&<>]{1,4096}))"
+    rb"(?:\\?\"" + _NO_SECRET + rb"([^\"\\\x00-\x1f]{1,4096})|'" + _NO_SECRET + rb"([^'\\\x00-\x1f]{1,4096})"
+    rb"|" + _NO_SECRET + rb"([^\s\x00-\x1f\"'\\,;&<>]{1,4096}))"
 )
 
 _PATTERNS: Final = (
@@ -120,7 +119,7 @@ _PATTERNS: Final = (
         hints=(b"authorization",),
         expression=re.compile(
             rb"(?i)(?<![A-Za-z0-9])(?:proxy-)?authorization\\?[\"']?[ \t]{0,4}[:=][ \t]{0,4}\\?[\"']?"
-            rb"((?!\[lisa-ci: )(?:[a-z0-9-]{1,32}[ \t]{1,4}(?!\[lisa-ci: ))?[^\s\"'\\<>]{8,4096})"
+            rb"((?!\[lisa-ci: )(?:[a-z0-9-]{1,32}[ \t]{1,4}(?!\[lisa-ci: ))?[^\s\x00-\x1f\"'\\<>]{8,4096})"
         ),
     ),
     _Pattern(
@@ -186,6 +185,7 @@ class Scrubber:
         self._emitted = 0
         self._body: int | None = None  # bytes of the key we are in
         self._foreign = 0
+        self._prefix = 0  # bytes before the key's begin on its line
         self.removed = 0
 
     def feed(self, data: bytes) -> bytes:
@@ -248,15 +248,16 @@ class Scrubber:
     # ---- private keys, which go over lines -------------------------------------------------------------------------
 
     def _line(self, data: bytes, at: int, end: int) -> None:
+        line = at
         if self._body is not None:
             at = self._in_key(data, at, end)
         spans = list(_spans(data, at, end))
         keys = [(start, stop) for start, stop, mark in spans if mark == _KEY_MARK]
         if keys and not data.startswith(b"-----BEGIN ", keys[0][0]):
-            self._take_back()
+            self._take_back(keys[0][0] - line)
         self._replace(data, at, end, spans)
         if keys and not data[keys[-1][1] : end].strip() and not _KEY_END.search(data, *keys[-1]):
-            self._body, self._foreign = 0, 0
+            self._body, self._foreign, self._prefix = 0, 0, keys[-1][0] - line
 
     def _in_key(self, data: bytes, at: int, end: int) -> int:
         """Drop what belongs to the key; where the rest of the line begins."""
@@ -269,23 +270,22 @@ class Scrubber:
         if self._body > _BODY_LIMIT or self._foreign >= _FOREIGN_LIMIT:
             self._body = None
             return at
-        if _BODY.fullmatch(data[at:end].strip()):
+        if _is_body(data[at:end], self._prefix):
             self._drop(end - at)
             return end
         self._foreign += 1
         return at
 
-    def _take_back(self) -> None:
+    def _take_back(self, prefix: int) -> None:
         """Here ends a key whose begin was cut off: take back the lines that led to it."""
         seen = bytes(self._out[-_LOOK_BACK:])
         first = 0 if self._emitted + len(self._out) <= _LOOK_BACK else seen.find(b"\n") + 1
         start = len(seen)
-        body = _LAST_BODY
         while start > first and seen.endswith(b"\n", 0, start):
             line = max(first, seen.rfind(b"\n", first, start - 1) + 1)
-            if not body.fullmatch(seen[line:start].strip()):
+            if not _is_body(seen[line:start], prefix):
                 break
-            start, body = line, _BODY
+            start = line
         taken = len(seen) - start
         if taken:
             del self._out[-taken:]
@@ -329,6 +329,11 @@ def _spans(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, bytes]]:
         elif stop > last:
             yield last, stop, mark
             last = stop
+
+
+def _is_body(line: bytes, prefix: int) -> bool:
+    """The last line of a key is short: it counts where it begins behind as many bytes as the key's first or end."""
+    return bool(_BODY.fullmatch(line.strip()) or (prefix and _BODY.fullmatch(line[prefix:].strip())))
 
 
 def _keys(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, bytes]]:
