@@ -411,7 +411,7 @@ PATTERNS: Final = (
         category=Category.MACHINE_CHECK,
         message="mce: [Hardware Error]: CPU 0: Machine Check Exception: 5 Bank 4: b200000000070f0f",
         head=re.compile(
-            r"(?:mce: )?\[Hardware Error\]: (?:CPU \d+: Machine Check(?: Exception)?: \d+ Bank (?P<bank>\d+)"
+            r"(?:mce: )?\[Hardware Error\]: (?:CPU \d+: Machine Check(?: Exception)?: [0-9a-f]+ Bank (?P<bank>\d+)"
             r"|Machine check events logged)"
         ),
         words=(b"[Hardware Error]: ",),

@@ -45,7 +45,7 @@ _PLUMBING: Final = re.compile(
     r"panic|vpanic|die|oops_end|no_context|bad_area\w*|page_fault\w*|do_user_addr_fault|do_page_fault|do_kern_addr_fault|"
     r"might_sleep|might_resched|schedule_bug|check_preemption_disabled|debug_smp_processor_id|lockdep_\w+|print_\w+_bug|"
     r"print_\w+_dependency\w*|print_\w+_recursion|print_usage_bug\w*|check_noncircular|check_prev\w*|validate_chain|"
-    r"mark_lock\w*|lock_acquire\w*|lock_release|schedule|schedule_\w+|preempt_schedule\w*|context_switch|io_schedule\w*|"
+    r"mark_lock\w*|lock_acquire\w*|lock_release|schedule|schedule_\w+|switch_to|preempt_schedule\w*|context_switch|io_schedule\w*|"
     r"watchdog_\w+|nmi_\w+|default_do_nmi|end_repeat_nmi|rcu_dump_cpu_stacks|rcu_sched_clock_irq|print_cpu_stall|"
     r"print_other_cpu_stall|bust_spinlocks|el1[a-z_]*|el1h?_\w+|do_mem_abort|do_sea|do_translation_fault|"
     r"arm64_notify_die|bug_handler|call_break_hook|do_debug_exception|brk_handler|do_el1_\w+|die_kernel_fault)$"
@@ -82,8 +82,8 @@ class Report:
         self._frames: list[str] = []
         self._is_first_trace = False
 
-    def take(self, line: Line) -> None:
-        """The next line of this report, or one that shows that it is over."""
+    def take(self, line: Line, *, is_part: bool = False) -> None:
+        """The next line of this report, or one that shows that it is over. ``is_part``: it surely belongs to it."""
         self._count += 1
         self._shown.append(line.shown)
         self._learn(line.text)
@@ -92,7 +92,7 @@ class Report:
         elif self.pattern.shape is Shape.BLOCK:
             self._look_for_last(line.text)
         else:
-            self._look_for_others(line.text)
+            self._look_for_others(line.text, is_part=is_part)
 
     def _look_for_last(self, text: str) -> None:
         last = self.pattern.last and self.pattern.last.match(text)
@@ -100,10 +100,10 @@ class Report:
             self._groups.update({name: value for name, value in last.groupdict().items() if value})
             self.is_over = True
 
-    def _look_for_others(self, text: str) -> None:
+    def _look_for_others(self, text: str, *, is_part: bool) -> None:
         if _END_TRACE.match(text):
             self.is_over = True
-        elif not text or _PART.match(text):
+        elif is_part or not text or _PART.match(text):
             self._foreign = 0
         else:
             self._foreign += 1
@@ -113,7 +113,7 @@ class Report:
 
     def _learn(self, text: str) -> None:
         if _BEGIN_TRACE.search(text):
-            self._is_first_trace = not self.has_trace
+            self._is_first_trace = not self._frames
             self.has_trace = True
             self._patience = min(self._patience, _AFTER_TRACE)
             return

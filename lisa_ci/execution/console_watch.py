@@ -17,7 +17,7 @@ from typing import Final
 
 from lisa_ci.execution.console_boots import Boots, Recent
 from lisa_ci.execution.console_lines import LINE_LIMIT, STAMPS, Line, parse_line
-from lisa_ci.execution.console_patterns import PATTERNS, Pattern, Speaker
+from lisa_ci.execution.console_patterns import PATTERNS, Pattern, Shape, Speaker
 from lisa_ci.execution.console_reports import Report
 from lisa_ci.model import ID_PATTERN, Allowance, Category, Finding
 
@@ -240,7 +240,7 @@ class ConsoleWatch:
         found = _first_pattern(line.text, is_kernel=True, is_early=not self._is_marked)
         report = self._reports.get(line.caller) or self._asked_for(line)
         if report and (found is None or _is_part(found[0], report)):
-            report.take(line)
+            report.take(line, is_part=found is not None)
             if report.is_over:
                 self._close(line.caller)
         elif found:
@@ -338,4 +338,5 @@ def _first_pattern(text: str, *, is_kernel: bool, is_early: bool) -> tuple[Patte
 
 
 def _is_part(pattern: Pattern, report: Report) -> bool:
-    return report.pattern.category in pattern.part_of and not report.has_trace
+    is_open = report.pattern.shape is Shape.BLOCK or not report.has_trace
+    return is_open and report.pattern.category in pattern.part_of
