@@ -20,6 +20,11 @@ PLATFORMS: Final = {
     "ssh": "lisa_ci.platforms.ssh:SshPlatform",
 }
 DRIVERS: Final = {
+    "gtest": "lisa_ci.drivers.gtest:GtestDriver",
+    "junit": "lisa_ci.drivers.junit:JunitDriver",
+    "kselftest": "lisa_ci.drivers.kselftest:KselftestDriver",
+    "ktap": "lisa_ci.drivers.ktap:KtapDriver",
+    "ltp": "lisa_ci.drivers.ltp:LtpDriver",
     "shell": "lisa_ci.drivers.shell:ShellDriver",
     "tap": "lisa_ci.drivers.tap:TapDriver",
 }

@@ -7,6 +7,7 @@ from typing import Final
 
 from lisa_ci.drivers import wording
 from lisa_ci.drivers.listing import listed_cases, listing_command, run_command
+from lisa_ci.drivers.result import result_of
 from lisa_ci.model import Case, Command, Completed, Outcome, Result, Suite
 
 SKIPPED: Final = 77  # the convention of automake, LTP's shell tests and many distributions' own suites
@@ -28,18 +29,7 @@ class ShellDriver:
     def interpret(self, case: Case, completed: Completed) -> Result:
         """One result, whatever the case printed."""
         outcome, message = _judge(completed)
-        return Result(
-            suite=case.suite,
-            case=case.id,
-            title=case.title,
-            outcome=outcome,
-            message=wording.one_line(message),
-            detail=wording.detail(completed) if outcome in {Outcome.FAILED, Outcome.ERRORED} else "",
-            exit=completed.exit,
-            wall=completed.wall,
-            cpu=completed.cpu,
-            peak_memory_bytes=completed.peak_memory_bytes,
-        )
+        return result_of(case, completed, outcome, message)
 
 
 def _judge(completed: Completed) -> tuple[Outcome, str]:

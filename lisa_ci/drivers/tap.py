@@ -6,11 +6,12 @@ one, output that does not prove that everything ran is ERRORED, because then the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from lisa_ci.drivers import wording
 from lisa_ci.drivers.listing import listed_cases, listing_command, run_command
+from lisa_ci.drivers.result import result_of
 from lisa_ci.drivers.tap_lines import KERNEL, is_tap
 from lisa_ci.drivers.tap_stream import Level, Shared
 from lisa_ci.model import Case, Command, Completed, Outcome, Result, Suite
@@ -33,56 +34,49 @@ class TapDriver:
 
     def interpret(self, case: Case, completed: Completed) -> Result:
         """One result, whatever the case printed; at most 10,000 sub-tests in it, its outcome from all of them."""
-        stream = read(completed)
-        outcome, message = _judge(completed, stream)
-        shared = stream.shared
-        is_bad = outcome in {Outcome.FAILED, Outcome.ERRORED}
-        return Result(
-            suite=case.suite,
-            case=case.id,
-            title=case.title,
-            outcome=outcome,
-            message=wording.one_line(
-                "; ".join(part for part in (message, *_notes(completed, stream, outcome)) if part)
-            ),
-            detail=wording.detail(completed) if is_bad else "",
-            exit=completed.exit,
-            wall=completed.wall,
-            cpu=completed.cpu,
-            peak_memory_bytes=completed.peak_memory_bytes,
-            children=tuple(stream.children),
-            dropped_children=shared.dropped,
-            file=shared.file if is_bad else None,
-            line=shared.line if is_bad and shared.file else None,
-        )
+        return judged(case, completed, read(completed))
 
 
-def read(completed: Completed) -> Level:
-    """The whole stream, read; where output was cut out, the torn lines at both edges are left out."""
-    level = Level(Shared())
-    head, rest = completed.output, b""
-    if completed.dropped_bytes:
-        head, rest = head[: completed.head_bytes], head[completed.head_bytes :]
-        head = head[: head.rfind(b"\n") + 1]
-        rest = rest[rest.find(b"\n") + 1 :] if b"\n" in rest else b""
-    _feed(level, head)
+def read(completed: Completed, level: Level | None = None, clean: Callable[[str], str] | None = None) -> Level:
+    """The whole stream, read; where output was cut out, the torn lines at both edges are left out.
+
+    ``clean`` takes from a line what does not belong to it: the kernel log's stamp where it stands before TAP.
+    """
+    level = level or Level(Shared())
+    head, rest = wording.parts(completed)
+    for line in wording.lines(head):
+        level.feed((clean or without_stamp)(line))
     if completed.dropped_bytes:
         level.gap()
-        _feed(level, rest)
+        for line in wording.lines(rest):
+            level.feed((clean or without_stamp)(line))
     level.finish()
     return level
 
 
-def _feed(level: Level, output: bytes) -> None:
-    for line in wording.lines(output):
-        stamp = KERNEL.match(line)
-        is_stamped_tap = stamp is not None and _is_meant(line[stamp.end() :])  # KUnit's KTAP as the kernel log shows it
-        level.feed(line[stamp.end() :] if stamp and is_stamped_tap else line)
+def judged(case: Case, completed: Completed, stream: Level) -> Result:
+    """The result by the table of docs/drivers.md."""
+    outcome, message = _judge(completed, stream)
+    return result_of(
+        case,
+        completed,
+        outcome,
+        "; ".join(part for part in (message, *notes(completed, stream, outcome)) if part),
+        children=tuple(stream.children),
+        dropped_children=stream.shared.room.dropped,
+        place=stream.shared.place,
+    )
+
+
+def without_stamp(line: str) -> str:
+    """KUnit's KTAP as the kernel log shows it, without the time before it; other lines as they are."""
+    stamp = KERNEL.match(line)
+    return line[stamp.end() :] if stamp is not None and _is_meant(line[stamp.end() :]) else line
 
 
 def _is_meant(text: str) -> bool:
-    text = text.lstrip(" ")
-    return text.startswith("# ") or is_tap(text)
+    text = text.lstrip(" \t")
+    return text.startswith(("# ", "Expected ")) or is_tap(text)
 
 
 def _judge(completed: Completed, stream: Level) -> tuple[Outcome, str]:
@@ -90,18 +84,18 @@ def _judge(completed: Completed, stream: Level) -> tuple[Outcome, str]:
     failed = counts[Outcome.FAILED]
     first = stream.shared.first_failure
     if completed.is_timed_out:
-        return Outcome.FAILED, f"timed out after {wording.span(completed)}, {_so_far(stream)}"
+        return Outcome.FAILED, f"timed out after {wording.span(completed)}, {so_far(stream)}"
     if not stream.has_tap:
         return _judge_without_tap(completed)
     if failed:
         said = f"{failed} of {stream.points} failed: {first}" if stream.points > 1 else first
         return Outcome.FAILED, said if status in {0, 1, None} else f"{said} ({wording.ending(status)})"
     if stream.shared.bail is not None:
-        return Outcome.ERRORED, f"Bail out! {stream.shared.bail}".strip() + f" ({_so_far(stream)})"
+        return Outcome.ERRORED, f"Bail out! {stream.shared.bail}".strip() + f" ({so_far(stream)})"
     if status == SKIPPED:
         return Outcome.SKIPPED, stream.skip_all or wording.skip_reason(completed.output)
     if status:
-        return Outcome.FAILED, f"no test failed, but {wording.ending(status)} ({_so_far(stream)})"
+        return Outcome.FAILED, f"no test failed, but {wording.ending(status)} ({so_far(stream)})"
     doubts = _doubts(completed, stream)
     return (Outcome.ERRORED, "; ".join(doubts)) if doubts else _judge_good(stream)
 
@@ -110,7 +104,7 @@ def _doubts(completed: Completed, stream: Level) -> list[str]:
     """Why a stream without a failure proves nothing; empty when it does."""
     errored = stream.counts[Outcome.ERRORED]
     if completed.exit is None:
-        return [f"never ended by itself, {_so_far(stream)}"]
+        return [f"never ended by itself, {so_far(stream)}"]
     if completed.dropped_bytes and not stream.is_proven_by_totals:
         return [f"{completed.dropped_bytes} bytes of output were cut out, so the tests cannot be counted"]
     return stream.problems or ([f"{errored} of {stream.points} not judged"] if errored else [])
@@ -141,13 +135,13 @@ def _judge_good(stream: Level) -> tuple[Outcome, str]:
     return Outcome.SKIPPED, stream.skip_all or "no tests planned"
 
 
-def _so_far(stream: Level) -> str:
+def so_far(stream: Level) -> str:
     """Where a program that did not end well had got to."""
     plan = f" of {stream.first_plan}" if stream.first_plan else ""
     return f"after {stream.points}{plan} tests"
 
 
-def _notes(completed: Completed, stream: Level, outcome: Outcome) -> list[str]:
+def notes(completed: Completed, stream: Level, outcome: Outcome) -> list[str]:
     """What does not decide, and must not be lost."""
     shared, notes = stream.shared, []
     if shared.unexpected_count:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from lisa_ci.drivers.result import Place
 
 # A number has at most 9 digits: a longer one is no test number, and int() has a limit of its own.
 POINT: Final = re.compile(
@@ -19,7 +22,14 @@ SUBTEST: Final = re.compile(r"#[ \t]*Subtest:?[ \t]*(.*)$", re.ASCII)
 SELFTESTS: Final = re.compile(r"(selftests: [\w./+-]+: [\w./+ -]+)$", re.ASCII)
 TOTALS: Final = re.compile(r"Totals:[ \t]*[a-z]+:\d", re.ASCII)
 KERNEL: Final = re.compile(r"(?:<\d{1,3}>)?\[ *\d{1,9}\.\d{6}\](?:\[ *[TC]\d+\])? ?", re.ASCII)
+CLAIM: Final = re.compile(r"FAILED at [\w./+-]{1,200}:\d|^[\w./+-]{1,200}:\d{1,7}:\w{1,200}:Expected ", re.ASCII)
+EXPECTED: Final = re.compile(r"[ \t]*Expected ", re.ASCII)
 
+_PLACES: Final = (
+    re.compile(r"FAILED at ([\w./+-]{1,200}):(\d{1,7})\b", re.ASCII),  # KUnit
+    re.compile(r"[ \t]*([\w./+-]{1,200}\.[ch]):(\d{1,7}):", re.ASCII),  # kselftest's harness
+    re.compile(r"\bat ([\w./+-]{1,200}) line (\d{1,7})\b", re.ASCII),  # Perl's Test::More
+)
 _TOTAL: Final = re.compile(r"\b([a-z]+):(\d{1,9})\b", re.ASCII)
 _DIRECTIVE: Final = re.compile(
     r"#[ \t]*(?:(skip)\S*|(todo|xfail|xpass|timeout|error)\b|(?=(exit)=\d))[:\s]*", re.ASCII | re.IGNORECASE
@@ -65,6 +75,16 @@ def read_totals(text: str) -> Totals:
 def is_tap(line: str) -> bool:
     """True for a line that means something without its context."""
     return any(pattern.match(line) for pattern in (POINT, PLAN, VERSION, BAIL))
+
+
+def first_place(texts: Iterable[str]) -> Place | None:
+    """The first place in sources that one of the diagnostics names."""
+    for text in texts:
+        for pattern in _PLACES:
+            found = pattern.match(text) if pattern is _PLACES[1] else pattern.search(text)
+            if found:
+                return Place(file=found[1], line=int(found[2]))
+    return None
 
 
 def described(text: str, *, is_ok: bool) -> tuple[Directive | None, str, str]:

@@ -13,8 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from lisa_ci.drivers.result import NAME_LIMIT, Place, Room
 from lisa_ci.drivers.tap_lines import (
     BAIL,
+    CLAIM,
+    EXPECTED,
     KERNEL,
     PLAN,
     POINT,
@@ -26,15 +29,14 @@ from lisa_ci.drivers.tap_lines import (
     Directive,
     Totals,
     described,
+    first_place,
     is_tap,
     read_totals,
 )
 from lisa_ci.drivers.wording import one_line
 from lisa_ci.model import Outcome, SubResult
 
-CHILD_LIMIT: Final = 10_000  # sub-tests kept over all depths; only failures may take the last tenth
 _DEPTH_LIMIT: Final = 16
-_NAME_LIMIT: Final = 300
 _PROBLEM_LIMIT: Final = 5
 _DIAGNOSTIC_LINES: Final = 3
 _YAML_LINES: Final = 50
@@ -43,32 +45,20 @@ _COMMENT: Final = "#"  # the prefix of kselftest's nesting; the other prefixes a
 _YAML_OPEN: Final = re.compile(r"[ \t]+---[ \t]*$")
 _YAML_CLOSE: Final = re.compile(r"[ \t]*\.\.\.[ \t]*$")
 _YAML_ENTRY: Final = re.compile(r"[ \t]*(message|file|line)[ \t]*:[ \t]*(.*)$")
-_PERL_PLACE: Final = re.compile(r"\bat ([\w./+-]{1,200}) line (\d{1,7})\b", re.ASCII)
 
 
 @dataclass(slots=True)
 class Shared:
     """What all depths of one stream count together."""
 
-    kept: int = 0
-    dropped: int = 0
+    is_kernel: bool = False  # KUnit's own documents: the outermost may lack a plan, a suite's may not
+    room: Room = field(default_factory=Room)
     kernel_lines: int = 0
     unexpected: list[str] = field(default_factory=list)
     unexpected_count: int = 0
     first_failure: str = ""
-    file: str | None = None
-    line: int | None = None
+    place: Place | None = None
     bail: str | None = None
-
-    def keep(self, outcome: Outcome) -> bool:
-        """True when a sub-test with this outcome still has room; else it is counted as dropped."""
-        is_bad = outcome in {Outcome.FAILED, Outcome.ERRORED}
-        room = CHILD_LIMIT if is_bad else CHILD_LIMIT - CHILD_LIMIT // 10
-        if self.kept >= room:
-            self.dropped += 1
-            return False
-        self.kept += 1
-        return True
 
 
 @dataclass(slots=True)
@@ -83,6 +73,8 @@ class _Point:
     before: list[str]
     diagnostics: list[str] = field(default_factory=list)
     message: str = ""
+    file: str = ""
+    line: int | None = None
 
 
 class Level:
@@ -102,9 +94,11 @@ class Level:
         self.first_plan: int | None = None
         self.totals: Totals | None = None
         self.is_proven_by_totals = False
+        self.is_short = False  # a plan was not met, and no totals account for the rest
         self._nested: Level | None = None
         self._pending: _Point | None = None
         self._before: list[str] = []  # diagnostics since the last test line
+        self._claim: list[str] = []  # the first of them that says where and why the next test fails
         self._yaml: int | None = None  # lines of the open YAML block
         self._start_section()
 
@@ -140,22 +134,25 @@ class Level:
             self.bail = one_line(found[1])
             if self.prefix != _COMMENT and self.shared.bail is None:  # under kselftest's runner it ends one program
                 self.shared.bail = self.bail
+        elif EXPECTED.match(line) and 0 < len(self._claim) < _DIAGNOSTIC_LINES:
+            self._claim.append(line.strip()[:500])  # what KUnit expected stands below the place, without a '#'
         elif not PRAGMA.match(line) and KERNEL.match(line):
             self.shared.kernel_lines += 1
 
     def _indented(self, line: str) -> None:
         text = line.lstrip(" \t")
         indent = line[: len(line) - len(text)]
+        width = len(indent.expandtabs(4))  # KUnit indented by tabs until Linux 5.7
         nested = self._nested
         if nested is not None:
-            if nested.prefix is None and len(indent) >= 2:
+            if nested.prefix is None and width >= 2:
                 nested.prefix = indent
             if nested.prefix and nested.prefix != _COMMENT and line.startswith(nested.prefix):
                 nested.feed(line[len(nested.prefix) :])
         elif self._pending is not None and _YAML_OPEN.match(line):
             self._yaml = 0
-        elif (2 <= len(indent) <= 8 and (VERSION.match(text) or SUBTEST.match(text))) or (
-            len(indent) in {2, 4} and (POINT.match(text) or PLAN.match(text))
+        elif (2 <= width <= 8 and (VERSION.match(text) or SUBTEST.match(text))) or (
+            width in {2, 4} and (POINT.match(text) or PLAN.match(text))
         ):
             self._open(prefix=indent, first=text)
 
@@ -165,7 +162,7 @@ class Level:
             self._nested.feed(text)
         elif found := SUBTEST.match(line):
             if self.prefix and not self.name and self._plan is None and not self._ran:  # KTAP announces inside
-                self.name = one_line(found[1], _NAME_LIMIT)
+                self.name = one_line(found[1], NAME_LIMIT)
             else:
                 self._abandon_nested()
                 self._open(prefix=None, name=found[1])
@@ -183,8 +180,10 @@ class Level:
         if self._pending is not None and not self._pending.is_ok:
             if len(self._pending.diagnostics) < _DIAGNOSTIC_LINES:
                 self._pending.diagnostics.append(text)
-        else:
-            self._before = [*self._before[1 - _DIAGNOSTIC_LINES :], text]
+            return
+        self._before = [*self._before[1 - _DIAGNOSTIC_LINES :], text]
+        if not self._claim and CLAIM.search(text):
+            self._claim = [text]
 
     def _in_yaml(self, line: str) -> bool:
         """True when the line belongs to the open YAML block (or ends it); a block that never ends gives way to TAP."""
@@ -200,10 +199,10 @@ class Level:
             value = found[2].strip().strip("'\"")
             if found[1] == "message" and not self._pending.message:
                 self._pending.message = value[:500]
-            elif found[1] == "file" and self.shared.file is None and re.fullmatch(r"[\w./+-]{1,200}", value, re.ASCII):
-                self.shared.file = value
-            elif found[1] == "line" and self.shared.line is None and re.fullmatch(r"\d{1,7}", value, re.ASCII):
-                self.shared.line = int(value)
+            elif found[1] == "file" and re.fullmatch(r"[\w./+-]{1,200}", value, re.ASCII):
+                self._pending.file = value
+            elif found[1] == "line" and re.fullmatch(r"\d{1,7}", value, re.ASCII):
+                self._pending.line = int(value)
         return True
 
     # ---- the plan --------------------------------------------------------------------------------------------------
@@ -212,6 +211,7 @@ class Level:
         self._plan: int | None = None
         self._ran = 0
         self._last = 0
+        self._bare = 0  # test lines without a document of their own
         self._numbers: set[int] = set()
         self._has_gap = False
 
@@ -237,15 +237,22 @@ class Level:
         if self._has_gap or (self._plan is not None and self._ran < self._plan):
             self.is_proven_by_totals = proven
         if self._plan is None:
-            if self.depth == 0:  # below, the parent's line is the end; KUnit's parameters have no plan
+            if self._needs_plan():
                 self._problem(f"no plan, so nobody knows whether {self._ran} tests are all")
         elif self._ran != self._plan and not (proven and self._ran < self._plan) and not self._has_gap:
             self._problem(f"planned {self._plan}, ran {self._ran}")
+            self.is_short |= self._ran < self._plan
         if self._plan is not None and self._last_outside():
             self._problem(f"test {max(self._numbers)} is outside the plan 1..{self._plan}")
         gap = self._has_gap
         self._start_section()
         self._has_gap = gap
+
+    def _needs_plan(self) -> bool:
+        """Below, the parent's line is the end, and KUnit's parameters have no plan; KUnit's suites always have one."""
+        if self.shared.is_kernel:
+            return self.depth == 1 or (self.depth == 0 and self._bare > 0)
+        return self.depth == 0
 
     def _last_outside(self) -> bool:
         return self._plan is not None and bool(self._numbers) and max(self._numbers) > self._plan >= self._ran
@@ -269,20 +276,23 @@ class Level:
         self._numbers.add(place)
         self._last = place
         self._ran += 1
+        self._bare += nested is None
         if len(cut := KERNEL.split(text, maxsplit=1)) > 1:  # a kernel line ran into this one
             text = cut[0]
             self.shared.kernel_lines += 1
         directive, reason, name = described(text, is_ok=is_ok)
         if not name:
             name = (nested.name if nested is not None else "") or f"test {place}"
-        before, self._before = self._before, []
+        before, claim = self._before, self._claim
+        self._before, self._claim = [], []
         self._pending = _Point(
             is_ok=is_ok,
-            name=one_line(name, _NAME_LIMIT),
+            name=one_line(name, NAME_LIMIT),
             directive=directive,
             reason=one_line(reason),
             nested=nested,
-            before=before,
+            before=claim or before,
+            message=" ".join(claim),
         )
 
     def _settle(self) -> None:
@@ -298,9 +308,9 @@ class Level:
                 self.shared.unexpected.append(point.name)
         if outcome is Outcome.FAILED:
             self._remember_failure(f"{point.name} ({message})" if message else point.name)
-            place = _PERL_PLACE.search(" ".join(point.diagnostics))
-            if place and self.shared.file is None:
-                self.shared.file, self.shared.line = place[1], int(place[2])
+            if self.shared.place is None:
+                own = Place(file=point.file, line=point.line) if point.file else None
+                self.shared.place = own or first_place((*point.diagnostics, *point.before))
         self._keep(point.name, outcome, message, point.nested)
 
     def _remember_failure(self, text: str) -> None:
@@ -308,13 +318,14 @@ class Level:
             self.shared.first_failure = text
 
     def _keep(self, name: str, outcome: Outcome, message: str, nested: Level | None) -> None:
-        if self.shared.keep(outcome):
+        room = self.shared.room
+        if room.keep(outcome):
             children = tuple(nested.children) if nested is not None else ()
             self.children.append(SubResult(name=name, outcome=outcome, message=message, children=children))
         elif nested is not None:
             lost = _size(nested.children)
-            self.shared.dropped += lost
-            self.shared.kept -= lost
+            room.dropped += lost
+            room.kept -= lost
 
     # ---- deeper documents ------------------------------------------------------------------------------------------
 
@@ -323,7 +334,7 @@ class Level:
             return
         self._settle()
         self.has_tap = True
-        self._nested = Level(self.shared, name=one_line(name, _NAME_LIMIT), prefix=prefix, depth=self.depth + 1)
+        self._nested = Level(self.shared, name=one_line(name, NAME_LIMIT), prefix=prefix, depth=self.depth + 1)
         if first:
             self._nested.feed(first)
 

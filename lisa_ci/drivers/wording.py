@@ -39,6 +39,14 @@ def lines(output: bytes) -> Iterator[str]:
         start = end + 1
 
 
+def parts(completed: Completed) -> tuple[bytes, bytes]:
+    """The output before and after what was cut out, without the torn lines at both edges; all and b"" if whole."""
+    if not completed.dropped_bytes:
+        return completed.output, b""
+    head, rest = completed.output[: completed.head_bytes], completed.output[completed.head_bytes :]
+    return head[: head.rfind(b"\n") + 1], rest[rest.find(b"\n") + 1 :] if b"\n" in rest else b""
+
+
 def tail(output: bytes, limit: int = DETAIL_LIMIT) -> str:
     """The last ``limit`` bytes, from the start of a line where they hold one."""
     if len(output) <= limit:

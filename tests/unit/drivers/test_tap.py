@@ -6,8 +6,8 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lisa_ci.drivers.result import CHILD_LIMIT
 from lisa_ci.drivers.tap import TapDriver
-from lisa_ci.drivers.tap_stream import CHILD_LIMIT
 from lisa_ci.model import Case, Completed, Outcome, Result, SubResult
 
 CASE = Case(suite="s", id="c")
