@@ -189,7 +189,7 @@ class _Draft:
         match kind:
             case "U":
                 decimals = _decimals(words)
-                self.uptime = decimals[0] if decimals else None
+                self.uptime = decimals[0] if decimals else self.uptime
                 return bool(decimals)
             case "C" | "I" | "X" | "F" | "R" | "B":
                 return self._numbers(kind, words)
@@ -203,8 +203,9 @@ class _Draft:
             case "P":
                 return self._pressure(words)
             case "L":
-                self.load = _decimals(words[:3])
-                return len(self.load) == 3
+                decimals = _decimals(words[:3])
+                self.load = decimals if len(decimals) == 3 else self.load
+                return len(decimals) == 3
             case _:
                 return False
 
@@ -216,11 +217,13 @@ class _Draft:
         return False
 
     def _memory(self, words: list[str]) -> bool:
-        for name, value in zip(words[::2], words[1::2], strict=False):
-            known, number = _MEMORY.get(name.removesuffix(":")), _numbers([value])
-            if known and number:
-                self.memory[known] = number[0]
-        return bool(self.memory)
+        found = {
+            _MEMORY[name]: number[0]
+            for word, value in zip(words[::2], words[1::2], strict=False)
+            if (name := word.removesuffix(":")) in _MEMORY and (number := _numbers([value]))
+        }
+        self.memory.update(found)
+        return bool(found)
 
     def _pressure(self, words: list[str]) -> bool:
         match words:
