@@ -138,7 +138,6 @@ class Boots:
             return False
         if self.is_old(line.stamp):
             self._newest = None
-        self.see(line.stamp)
         return True
 
 

@@ -45,7 +45,8 @@ _PLUMBING: Final = re.compile(
     r"panic|vpanic|die|oops_end|no_context|bad_area\w*|page_fault\w*|do_user_addr_fault|do_page_fault|do_kern_addr_fault|"
     r"might_sleep|might_resched|schedule_bug|check_preemption_disabled|debug_smp_processor_id|lockdep_\w+|print_\w+_bug|"
     r"print_\w+_dependency\w*|print_\w+_recursion|print_usage_bug\w*|check_noncircular|check_prev\w*|validate_chain|"
-    r"mark_lock\w*|lock_acquire\w*|lock_release|schedule|schedule_\w+|switch_to|preempt_schedule\w*|context_switch|io_schedule\w*|"
+    r"mark_lock\w*|lock_acquire\w*|lock_release|register_lock_class|_raw_(?:spin|read|write)_lock\w*|schedule|"
+    r"schedule_\w+|switch_to|preempt_schedule\w*|context_switch|io_schedule\w*|"
     r"watchdog_\w+|nmi_\w+|default_do_nmi|end_repeat_nmi|rcu_dump_cpu_stacks|rcu_sched_clock_irq|print_cpu_stall|"
     r"print_other_cpu_stall|bust_spinlocks|el1[a-z_]*|el1h?_\w+|do_mem_abort|do_sea|do_translation_fault|"
     r"arm64_notify_die|bug_handler|call_break_hook|do_debug_exception|brk_handler|do_el1_\w+|die_kernel_fault)$"
@@ -130,7 +131,7 @@ class Report:
             name = _function(frame["name"])
             if not _PLUMBING.match(name):
                 self._frames.append(name)
-        elif self._frames and not text.startswith((" ", "\t", "[<", "<")):
+        elif self._frames and (not text or text.endswith((":", "</TASK>", "]---"))):
             self._is_first_trace = False
 
     # ---- what it amounts to ----------------------------------------------------------------------------------------

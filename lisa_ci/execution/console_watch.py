@@ -31,7 +31,7 @@ _BEFORE: Final = 4  # lines between "cut here" and the line that names the troub
 _CUT: Final = re.compile(r"-+\[ cut here \]-+|={20,}$")
 _MARK: Final = re.compile(rf"lisa-ci: (?:case (?P<case>{ID_PATTERN}#{ID_PATTERN})|(?P<end>end(?: of cases)?))$")
 _PROMPT: Final = re.compile(
-    rb"(?:\x1b\[[0-9;?]*[A-Za-z]|\0)*(?:\(initramfs\)|dracut:/[^\s#]{0,64}#|\[rootfs [^\s\]]{0,64}\]#)"
+    rb"(?:\x1b\[[0-9;?]*[A-Za-z])*(?:\(initramfs\)|dracut:/[^\s#]{0,64}#|\[rootfs [^\s\]]{0,64}\]#)"
 )
 _WORDS: Final = re.compile(
     b"|".join(
@@ -126,7 +126,7 @@ class ConsoleWatch:
 
     def rewind(self) -> None:
         """The machine was put back to an earlier state, or another one took its place: its clock starts anew there."""
-        self._found += self.finish()
+        self._found = self.finish()
         self._boots.rewind()
         self._leave_case()
 
@@ -156,7 +156,7 @@ class ConsoleWatch:
         if prompt is None:
             return data
         self._take_program_line(parse_line(prompt[0]))
-        return b"\0" * prompt.end() + data[prompt.end() :]
+        return b" " * prompt.end() + data[prompt.end() :]
 
     def _take_block(self, block: bytes) -> None:
         """Whole lines. Most of them are skipped after one search for the words that count."""
@@ -221,6 +221,7 @@ class ConsoleWatch:
     def _take_mark(self, line: Line, mark: re.Match[str]) -> None:
         if not self._boots.is_new_mark(line):
             return
+        self._boots.learn(line)
         self._is_marked = True
         if self._marks.running is not None:
             self._cases[-1] = CaseMark(case=self._marks.running, is_ended=True)
@@ -231,13 +232,13 @@ class ConsoleWatch:
 
     def _take_program_line(self, line: Line) -> None:
         """A line that is not the kernel's."""
-        found = _first_pattern(line.text, is_kernel=False, is_early=not self._is_marked)
+        found = first_pattern(line.text, is_kernel=False, is_early=not self._is_marked)
         if found:
             self._keep(Report(*found, line, [], self._marks.running))
 
     def _take_kernel_line(self, line: Line) -> None:
         self._notice_panic(line.text)
-        found = _first_pattern(line.text, is_kernel=True, is_early=not self._is_marked)
+        found = first_pattern(line.text, is_kernel=True, is_early=not self._is_marked)
         report = self._reports.get(line.caller) or self._asked_for(line)
         if report and (found is None or _is_part(found[0], report)):
             report.take(line, is_part=found is not None)
@@ -326,7 +327,8 @@ def _is_about(allowance: Allowance, finding: Finding) -> bool:
     return allowance.match is not None and fnmatch.fnmatchcase(finding.title, allowance.match)
 
 
-def _first_pattern(text: str, *, is_kernel: bool, is_early: bool) -> tuple[Pattern, re.Match[str]] | None:
+def first_pattern(text: str, *, is_kernel: bool, is_early: bool) -> tuple[Pattern, re.Match[str]] | None:
+    """The first row of the table that a line (without its stamp) is about, as far as its speaker may say it."""
     for pattern in PATTERNS:
         if pattern.speaker is Speaker.KERNEL and not is_kernel:
             continue
