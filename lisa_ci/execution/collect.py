@@ -203,6 +203,7 @@ class _Gathering:
                     answer = _Answer(self._folder, left.pop(0), self._room)
             finally:
                 if answer is not None:
+                    answer.write(answers.rest())
                     self._close(answer, is_late=True)
 
     def _close(self, answer: _Answer, *, is_late: bool) -> None:
@@ -222,7 +223,6 @@ class _Gathering:
             except TimeoutError:
                 return
             if not data:
-                yield from answers.rest()
                 return
             received += len(data)
             for piece in answers.feed(data):
@@ -268,11 +268,9 @@ class _Answers:
             yield bytes(self._buffer[at:found])
         del self._buffer[:found]
 
-    def rest(self) -> Iterator[bytes]:
+    def rest(self) -> bytes:
         """What no mark followed."""
-        if self._buffer:
-            yield bytes(self._buffer)
-        self._buffer.clear()
+        return bytes(self._buffer)
 
 
 class _Answer:
