@@ -8,7 +8,12 @@ find_tree() { # sets "tree"
   for archive in kselftest.tar kselftest.tar.gz kselftest.tar.xz; do
     [ -r "$archive" ] || continue
     # Unpacked beside and renamed, so that half a tree is never taken for one.
-    rm -rf tree.part && mkdir tree.part && tar -x -f "$archive" -C tree.part || return 1
+    rm -rf tree.part && mkdir tree.part || return 1
+    case $archive in # busybox's tar does not look for itself
+      *.gz) gzip -dc "$archive" ;;
+      *.xz) xz -dc "$archive" ;;
+      *) cat "$archive" ;;
+    esac | tar -x -f - -C tree.part || return 1
     found=$(find tree.part -maxdepth 2 -name kselftest-list.txt | head -n 1)
     [ -n "$found" ] || break
     mv "${found%/*}" tree && tree=$PWD/tree

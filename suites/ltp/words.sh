@@ -8,7 +8,12 @@ find_ltp() { # sets LTPROOT
   for archive in ltp.tar ltp.tar.gz ltp.tar.xz; do
     [ -r "$archive" ] || continue
     # Unpacked beside and renamed, so that half a tree is never taken for one.
-    rm -rf ltp.part && mkdir ltp.part && tar -x -f "$archive" -C ltp.part || return 1
+    rm -rf ltp.part && mkdir ltp.part || return 1
+    case $archive in # busybox's tar does not look for itself
+      *.gz) gzip -dc "$archive" ;;
+      *.xz) xz -dc "$archive" ;;
+      *) cat "$archive" ;;
+    esac | tar -x -f - -C ltp.part || return 1
     found=$(find ltp.part -maxdepth 4 -type d -name runtest | head -n 1)
     [ -n "$found" ] || break
     mv "${found%/*}" ltp && LTPROOT=$PWD/ltp

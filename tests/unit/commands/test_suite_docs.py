@@ -15,8 +15,12 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "suites.md"
 def listed() -> Iterator[str]:
     for name in bundled_suites():
         suite = load_suite(files.shipped("suites") / name, registry.known(), name)
-        yield f"\n### {name}\n\n{suite.description}\n\n| Case | What it proves | Needs |\n| --- | --- | --- |\n"
-        for case in suite.cases or ():
+        yield f"\n### {name}\n\n{suite.description}\n"
+        if suite.cases is None:
+            yield f"\nIts cases are what it finds in the machine; driver [{suite.driver}](drivers.md#{suite.driver}).\n"
+            continue
+        yield "\n| Case | What it proves | Needs |\n| --- | --- | --- |\n"
+        for case in suite.cases:
             needs = ", ".join(f"{key} {value}" for key, value in case.requires.items())
             yield f"| `{case.id}` | {' '.join(case.description.split())} | {needs} |\n"
 

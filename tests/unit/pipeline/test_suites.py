@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lisa_ci import files
+from lisa_ci import files, registry
 from lisa_ci.errors import PipelineError
 from lisa_ci.model import Case, Expectation, PlannedSuite, Risk, Suite
 from lisa_ci.pipeline import bundled_suites, find_suite, load_planned_suite, load_suite
@@ -174,6 +174,6 @@ def test_a_plan_names_suites_so_that_run_finds_them_again(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("name", bundled_suites())
 def test_every_bundled_suite_is_right_and_is_called_as_its_folder(name: str) -> None:
-    suite = load_suite(find_suite(name, Path()), KNOWN)
+    suite = load_suite(find_suite(name, Path()), registry.known())
     assert suite.name == name
     assert suite.description
