@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from lisa_ci import files
+from lisa_ci.errors import Loss
 from lisa_ci.files import LegEvidence
-from lisa_ci.model import Outcome, Plan, Result, Run, SubResult
+from lisa_ci.model import Category, Finding, Method, Outcome, Plan, Recovery, Result, Run, SubResult
 from lisa_ci.reporting.chosen import LegRun
 from lisa_ci.reporting.junit import JUnitWriter, write_junit, write_leg_junit
 from lisa_ci.reporting.reasons import Kind, reason
@@ -68,6 +69,7 @@ def whole(plan: Plan, results: Path) -> etree._Element:
 def test_any_text_a_machine_sends_gives_a_valid_file(
     texts: list[str], outcome: Outcome, code: int | None, line: int | None, wall: timedelta, dropped: int
 ) -> None:
+    found = Finding(category=Category.BUG, title=texts[3], fingerprint=texts[4], text=texts[5], allowed=texts[6])
     result = Result(
         suite=texts[0],
         case=texts[1],
@@ -82,8 +84,12 @@ def test_any_text_a_machine_sends_gives_a_valid_file(
         wall=wall,
         children=(SubResult(name=texts[7], outcome=outcome, message=texts[8]),),
         dropped_children=dropped,
+        loss=Loss.PANIC,
+        note=texts[0],
+        findings=(found,),
     )
-    root = valid(written([result], facts={texts[0]: texts[1]}))
+    back = Recovery(reason=texts[1], case=texts[2], method=Method.REBOOT, wall=wall)
+    root = valid(written([result], facts={texts[0]: texts[1]}, findings=(found, found), recoveries=(back,)))
     assert len(root.findall(".//testcase")) == 1
 
 
@@ -303,3 +309,54 @@ def test_the_digest_of_the_plans_file_may_be_given(tmp_path: Path) -> None:
     write_junit(stream, plan, files.read_results(tmp_path), plan_digest="d" * 64)
     assert valid(stream.getvalue()).find(".//error") is None
     assert plan_digest(plan) != "d" * 64
+
+
+@pytest.mark.parametrize(
+    ("loss", "tag", "kind"),
+    [
+        (None, "error", "errored"),
+        (Loss.PANIC, "failure", "crashed.panic"),
+        (Loss.SILENCE, "failure", "crashed.silence"),
+        (Loss.CONNECTION, "error", "infrastructure.connection"),
+        (Loss.DESTROYED, "error", "infrastructure.destroyed"),
+    ],
+)
+def test_what_the_image_did_is_a_failure_and_what_the_world_did_an_error(
+    loss: Loss | None, tag: str, kind: str
+) -> None:
+    suite = valid(written([make_result("boot", "a", Outcome.ERRORED, loss=loss)], is_complete=True)).find("testsuite")
+    assert suite is not None
+    told = suite.find(f"testcase/{tag}")
+    assert told is not None
+    assert told.get("type") == kind
+    assert (suite.get("failures"), suite.get("errors")) == (("1", "0") if tag == "failure" else ("0", "1"))
+
+
+def test_a_case_that_never_ran_is_infrastructure() -> None:
+    root = valid(written([make_result("boot", "a", Outcome.ERRORED, loss=None)], error="no machine", is_complete=True))
+    assert [told.get("type") for told in root.iter("error")] == ["infrastructure"]
+
+
+def test_the_kernels_words_stand_with_the_case_and_with_the_leg() -> None:
+    found = Finding(category=Category.OOPS, title="Oops: 0002", fingerprint="ab" * 8, text="Call Trace:", allowed="#7")
+    back = Recovery(reason="panic", case=None, method=Method.SNAPSHOT, wall=timedelta(seconds=2))
+    results = [make_result("boot", "a", findings=(found,), note="attempt 1")]
+    root = valid(written(results, is_complete=True, findings=(found,), recoveries=(back,)))
+    assert root.findtext(".//system-out") == (
+        "note: attempt 1\nconsole: oops: Oops: 0002; allowed: #7 [abababababababab]\nCall Trace:"
+    )
+    told = {each.get("name"): each.get("value") for each in root.iter("property")}
+    assert told["finding.abababababababab"] == "oops: Oops: 0002; allowed: #7"
+    assert (told["recoveries"], told["recovery.1"]) == ("1", "panic; after no case; snapshot, 2.0 s")
+
+
+def test_a_leg_alone_tells_that_its_image_was_dead(tmp_path: Path) -> None:
+    plan = make_plan()
+    panic = Finding(category=Category.PANIC, title="Kernel panic", fingerprint="1" * 16)
+    folder = write_leg(tmp_path, plan, "small", [], error="no login", findings=(panic,))
+    stream = io.BytesIO()
+    write_leg_junit(stream, plan, evidence_of(folder))
+    failure = valid(stream.getvalue()).find(".//failure")
+    assert failure is not None
+    assert failure.get("type") == "dead-image"
+    assert failure.get("message") == "the image gave no machine: no login; its console: Kernel panic"

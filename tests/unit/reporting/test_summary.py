@@ -3,6 +3,8 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,11 +14,25 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from lisa_ci import files
+from lisa_ci.errors import Loss
 from lisa_ci.github.limits import SUMMARY_BYTES
-from lisa_ci.model import Outcome, Plan, Reason, Result, Run, SubResult, Verdict
+from lisa_ci.model import (
+    Category,
+    Finding,
+    Method,
+    Outcome,
+    Plan,
+    Reason,
+    Recovery,
+    Result,
+    Run,
+    SubResult,
+    Verdict,
+)
 from lisa_ci.reporting.chosen import LegRun
-from lisa_ci.reporting.highlights import PER_KIND, Highlights
+from lisa_ci.reporting.highlights import PER_KIND, PER_LEG, Highlights
 from lisa_ci.reporting.markdown import block, code
+from lisa_ci.reporting.reasons import Kind
 from lisa_ci.reporting.summary import summary
 from lisa_ci.reporting.verdict import decide
 from tests.doubles.evidence import STARTED, make_plan, make_result, plan_digest, results_of, write_leg
@@ -59,7 +75,9 @@ class Seen(HTMLParser):
 
 def told(plan: Plan, folder: Path) -> tuple[Verdict, Highlights]:
     highlights = Highlights()
-    return decide(plan, plan_digest(plan), files.read_results(folder), watch=highlights.take), highlights
+    return decide(
+        plan, plan_digest(plan), files.read_results(folder), watch=highlights.take, begin=highlights.begin
+    ), highlights
 
 
 def page(plan: Plan, folder: Path) -> str:
@@ -73,13 +91,17 @@ def texts_everywhere(text: str) -> tuple[Plan, Verdict, Highlights]:
     plan = make_plan(left_out={"b": text}, notes=[text])
     highlights = Highlights()
     leg = plan.legs[0]
+    found = Finding(category=Category.OOPS, title=text, fingerprint=text, text=text, case=text)
+    back = Recovery(reason=text, case=text, method=Method.SNAPSHOT, wall=timedelta(seconds=1))
     run = Run(leg=leg.id, plan_digest="p", subject_digest="s", attempt=1, started=STARTED)
+    run = replace(run, is_complete=True, findings=(found,), recoveries=(back,))
     taken = LegRun(leg=leg, run=run, inventory=None, results=lambda: iter(()))
+    highlights.begin(taken)
+    result = Result(suite=text, case=text, outcome=Outcome.PASSED, message=text, detail=text, title=text, file=text)
+    result = replace(result, log=text, note=text, findings=(replace(found, allowed="known"), found))
     for outcome in Outcome:
-        highlights.take(
-            taken,
-            Result(suite=text, case=text, outcome=outcome, message=text, detail=text, title=text, file=text, log=text),
-        )
+        for loss in (None, Loss.PANIC, Loss.CONNECTION):
+            highlights.take(taken, replace(result, outcome=outcome, loss=loss))
     reasons = (Reason(kind="unknown-case", message=text, leg=text, case=text),)
     verdict = Verdict(
         name=text, plan_digest=text, subject_digest=text, passed=False, releasable=False, reasons=reasons, notes=(text,)
@@ -151,7 +173,7 @@ def test_a_failure_has_its_excerpt_its_place_and_the_line_that_reproduces_it(tmp
 
 def test_the_line_that_reproduces_cannot_run_anything_else() -> None:
     _, _, highlights = texts_everywhere("x'; rm -rf / #")
-    (finding,) = highlights.of(Outcome.FAILED)
+    finding = highlights.of(Kind.FAILED)[0]
     assert "--case 'x'\"'\"'; rm -rf / ##x'\"'\"'; rm -rf / #'" in finding.reproduce
 
 
@@ -215,3 +237,54 @@ def test_reasons_to_skip_are_bounded_and_still_counted(tmp_path: Path) -> None:
     assert len(highlights.skips()) == 201
     assert highlights.skips()[0] == ("", "(other reasons)", 800)
     assert highlights.skipped() == 1000
+
+
+def test_machines_that_came_back_are_counted_with_why_and_how(tmp_path: Path) -> None:
+    plan = make_plan()
+    back = Recovery(reason="the kernel panicked", case="boot#a", method=Method.SNAPSHOT, wall=timedelta(seconds=2.5))
+    write_leg(tmp_path, plan, "small", recoveries=(back,) * 30)
+    text = page(plan, tmp_path)
+    assert "Machines brought back: 30 times" in text
+    assert "| `small` | `the kernel panicked` | `boot#a` | `snapshot` | 2.5 |" in text
+    assert f"*{30 - PER_LEG} more are in the legs' `run.json`.*" in text
+
+
+def test_what_the_console_said_is_told_with_its_fingerprint_and_what_is_allowed_with_its_reason(tmp_path: Path) -> None:
+    plan = make_plan()
+    splat = Finding(category=Category.WARNING, title="WARNING: at x.c:1", fingerprint="a" * 16, text="Call Trace:")
+    known = replace(
+        splat, fingerprint="b" * 16, title="ACPI Error", allowed="firmware, #7 (kernel team)", case="boot#b"
+    )
+    results = results_of(plan, "small")
+    write_leg(tmp_path, plan, "small", [replace(results[0], findings=(known,)), *results[1:]], findings=(splat,))
+    text = page(plan, tmp_path)
+    assert f"- `WARNING: at x.c:1` on `small`: `warning`, fingerprint `{'a' * 16}`" in text
+    assert "Call Trace:" in text
+    assert f"| `small` | `boot#b` | `ACPI Error` | `{'b' * 16}` | `firmware, #7 (kernel team)` |" in text
+
+
+def test_a_kernel_that_never_stops_complaining_fills_no_memory(tmp_path: Path) -> None:
+    plan = make_plan()
+    found = Finding(category=Category.OOPS, title="Oops", fingerprint="0", text="x" * 8192)
+    write_leg(
+        tmp_path, plan, "small", findings=tuple(replace(found, fingerprint=f"{number:016x}") for number in range(400))
+    )
+    verdict, highlights = told(plan, tmp_path)
+    assert len(highlights.said()) == 200
+    assert highlights.dropped == 200
+    assert len(summary(plan, verdict, highlights).encode()) <= SUMMARY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("loss", "heading"),
+    [(Loss.PANIC, "### Crashed: 1"), (Loss.CONNECTION, "### Lost to infrastructure: 1"), (None, "### Not judged: 1")],
+)
+def test_crashes_broken_tests_and_infrastructure_have_headings_of_their_own(
+    loss: Loss | None, heading: str, tmp_path: Path
+) -> None:
+    plan = make_plan()
+    bad = make_result("boot", "a", Outcome.ERRORED, loss=loss)
+    write_leg(tmp_path, plan, "small", [bad, *results_of(plan, "small")[1:]])
+    text = page(plan, tmp_path)
+    assert heading in text
+    assert ("a retry may help" in text) == (loss is Loss.CONNECTION)
