@@ -154,7 +154,8 @@ SUITE: Final = Table(
             Suite,
             "driver",
             Text(words="a driver", pattern="[a-z0-9_-]+", most=50),
-            "How cases tell their outcome: `shell` (exit 0 passed, 77 skipped, else failed) or `tap`.",
+            "How cases tell their outcome: `shell` (exit 0 passed, 77 skipped, else failed), or one of "
+            "docs/drivers.md: `tap`, `kselftest`, `ktap`, `ltp`, `gtest`, `junit`.",
             example="shell",
         ),
         setting(
