@@ -129,7 +129,7 @@ ON_FAILURE: Final = (
         line="cat /proc/partitions /proc/diskstats /proc/mdstat /proc/scsi/scsi 2>/dev/null; try lsblk -a",
     ),
     Question(name="sysctl.txt", line="try sysctl -a 2>/dev/null"),
-    Question(name="environment.txt", line="uname -a; uptime; id; ulimit -a; cat /proc/uptime /proc/loadavg; date"),
+    Question(name="environment.txt", line="uname -a; date; id; cat /proc/self/limits /proc/uptime /proc/loadavg"),
     _OS_RELEASE,
     _PACKAGES,
     # Last, since it may hang on a file system that does not answer.
