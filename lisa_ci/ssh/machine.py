@@ -371,10 +371,14 @@ class SshMachine:
             except MachineLostError:
                 pass  # a login of the old boot that was cut off
             except ProvisioningError as error:
-                raise MachineLostError(f"{error.message} (after a reboot)", hint=error.hint) from error
+                death = self._vitals.is_alive()
+                loss = death.loss if death else Loss.SILENCE
+                raise MachineLostError(f"{error.message} (after a reboot)", hint=error.hint, loss=loss) from error
             time.sleep(_PAUSE)
         self.close()
-        raise MachineLostError(f"{self.name} did not come back from a reboot within {timeout.total_seconds():g} s")
+        raise MachineLostError(
+            f"{self.name} did not come back from a reboot within {timeout.total_seconds():g} s", loss=Loss.SILENCE
+        )
 
     def _ask_for_reboot(self, deadline: float) -> None:
         """Returns when the connection is gone."""

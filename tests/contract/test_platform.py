@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from lisa_ci.errors import LisaCiError, ProvisioningError
 from lisa_ci.model import Access, Arch, Endpoint, ImageSource, Lease, Nic, Profile, Subject, Timeouts
 from lisa_ci.platforms.qemu import QemuPlatform
 from lisa_ci.platforms.ssh import SshPlatform
-from lisa_ci.protocols import Machine, Platform
+from lisa_ci.protocols import Machine, Machines, Platform, SupportsDiagnosis, SupportsSnapshot
 from tests.doubles.boot_sector import make_disk
 from tests.doubles.demo_image import demo_image_path
 from tests.doubles.openssh import sshd
@@ -134,7 +135,24 @@ class TestPlatform:
             assert machine.login_command().startswith("ssh ")
             assert machines.end_command() == ""
             assert list(given.platform.sweep(now=datetime.now(UTC))) == [], "a machine in use is no leftover"
+            self._restore(machines)
+            if isinstance(machines, SupportsDiagnosis):
+                assert isinstance(machines.diagnose(), str)
             raise ZeroDivisionError
+
+    def _restore(self, machines: Machines) -> None:
+        if not isinstance(machines, SupportsSnapshot) or machines.snapshot_problem():
+            return
+        [machine] = machines.members
+        with pytest.raises(ProvisioningError):
+            machines.restore(timeout=SOON)
+        machine.run("touch", "/before", timeout=SOON)
+        machines.snapshot()
+        machine.run("touch", "/after", timeout=SOON)
+        machines.restore(timeout=SOON)
+        assert machine.run("ls", "/before", timeout=SOON).exit == 0
+        assert machine.run("ls", "/after", timeout=SOON).exit != 0
+        assert abs(float(machine.run("date", "+%s", timeout=SOON).output) - time.time()) <= 3
 
     def test_there_is_nothing_to_sweep_where_nothing_was_left(self, given: Given) -> None:
         assert list(given.platform.sweep(now=datetime.now(UTC) + timedelta(days=365))) == []

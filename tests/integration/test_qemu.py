@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from lisa_ci.model import (
 )
 from lisa_ci.platforms.qemu import QemuPlatform, scratch
 from lisa_ci.platforms.qemu.acceleration import Accelerator, try_guest
+from lisa_ci.platforms.qemu.command_line import process_mark
 from lisa_ci.platforms.qemu.guard import Guard
 from lisa_ci.platforms.qemu.payload import PASSED
 from lisa_ci.protocols import Machine
@@ -78,6 +80,11 @@ def processes(text: Path | str) -> list[int]:
             if str(text).encode() in words:
                 found.append(int(entry.name))
     return found
+
+
+def guards(folder: Path) -> list[int]:
+    """The guards of the machines with their scratch folder below ``folder``, and of no others."""
+    return [pid for pid in processes("guard.sh") if pid in processes(folder / "scratch")]
 
 
 def listeners(port: int) -> set[str]:
@@ -324,6 +331,73 @@ def test_a_guard_that_is_killed_takes_qemu_along_and_a_sweep_the_rest(owned: Own
     owned.owner.wait()
     QemuPlatform().sweep(now=datetime.now(UTC))
     assert owned.is_gone()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_sweep_leaves_nothing_of_an_owner_and_a_guard_that_were_killed_at_any_moment(
+    seed: int, tmp_path: Path
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    path = make_disk(tmp_path)
+    owner = subprocess.Popen(
+        [sys.executable, str(OWNER), str(path), str(tmp_path)], stdout=subprocess.DEVNULL, cwd=OWNER.parents[2]
+    )
+    victims = chance.choice(("owner", "guard", "guard owner", "owner guard")).split()
+    assert wait_until(lambda: bool(left_of(tmp_path)), 20)
+    try:
+        time.sleep(chance.random() ** 2)  # mostly soon: that is when the most happens
+        for victim in victims:
+            for pid in [owner.pid] if victim == "owner" else guards(tmp_path):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(chance.random() / 50)
+    finally:
+        owner.kill()
+        owner.wait()
+    for link in scratch.index_folder().glob("*"):  # one without a lease yet counts as unborn for a minute
+        os.utime(link, (0, 0), follow_symlinks=False)
+    QemuPlatform().sweep(now=datetime.now(UTC))
+    assert wait_until(lambda: left_of(tmp_path) == [], GONE_SECONDS), left_of(tmp_path)
+
+
+def test_a_sweep_ends_a_qemu_that_has_lost_its_guard(tmp_path: Path) -> None:
+    place = scratch.create(lease_in(tmp_path))
+    dead = scratch.ProcessName(pid=1, started=0, boot="another")
+    files.write_atomically(
+        place.folder / scratch.LEASE_FILE, files.encode(replace(place.lease, owner_process=dead, guard=dead))
+    )
+    orphan = subprocess.Popen(["sh", "-c", "sleep 60; :", "-name", process_mark(place.id)])
+    try:
+        assert [leftover.is_removed for leftover in scratch.sweep(datetime.now(UTC))] == [True]
+        assert orphan.wait(timeout=GONE_SECONDS) == -signal.SIGKILL
+    finally:
+        orphan.kill()
+    assert left_of(tmp_path) == []
+
+
+def test_no_qemu_starts_under_a_guard_that_is_dead(tmp_path: Path) -> None:
+    place = scratch.create(lease_in(tmp_path))
+    guard = Guard(place)
+    try:
+        guard.start(["sh", "-c", f"touch {tmp_path}/started; sleep 60; :"])
+        command = place.folder / "command"
+        assert wait_until((tmp_path / "started").exists, GONE_SECONDS)
+        (tmp_path / "started").unlink()
+        # The same command, run by somebody else, as by the init process that inherits what a dead guard has begun.
+        subprocess.run(["sh", str(command)], timeout=GONE_SECONDS, check=False)
+        assert not (tmp_path / "started").exists()
+    finally:
+        assert guard.end()
+        guard.qmp_socket.close()
+
+
+def test_a_second_machine_of_the_leg_goes_on_in_the_same_evidence(tmp_path: Path) -> None:
+    for word in ("first", "second"):
+        with pytest.raises(ProvisioningError, match=f"last on its console: .*hello from the {word}"):
+            provision(make_disk(tmp_path, f"hello from the {word}\r\n"), tmp_path)
+        assert left_of(tmp_path) == []
+    console = (tmp_path / "evidence" / "console.log").read_bytes()
+    assert 0 < console.index(b"hello from the first") < console.index(b"hello from the second")
 
 
 @pytest.fixture

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,13 +18,21 @@ from pathlib import Path
 import pytest
 
 from lisa_ci import image
+from lisa_ci.demo.rootfs import namespace
 from lisa_ci.errors import Loss, MachineLostError, ProvisioningError
 from lisa_ci.model import Access, ImageSource, Lease, Profile, Subject, Timeouts
-from lisa_ci.platforms.qemu import QemuPlatform
+from lisa_ci.platforms.qemu import QemuPlatform, life
 from lisa_ci.platforms.qemu.platform import QemuMachines
 from lisa_ci.protocols import Machine, SupportsDiagnosis, SupportsSnapshot
 
 SOON = timedelta(seconds=60)
+# kexec_file_load(kernel, no initrd, length and text of the command line, KEXEC_FILE_ON_CRASH | KEXEC_FILE_NO_INITRAMFS)
+LOAD_CRASH_KERNEL = """
+    open K, "<", glob "/boot/vmlinuz-*" or die;
+    my $line = "console=ttyS0 panic=-1 reset_devices lisa-ci-crash-kernel\\0";
+    exit(syscall(320, fileno K, -1, length $line, $line, 2 | 4) != 0);
+"""
+FULL_DISK = Path(__file__).parent.parent / "doubles" / "qemu_full_disk.py"
 BOOT = Timeouts(boot=timedelta(minutes=5))
 
 
@@ -184,9 +196,33 @@ class TestOneMachine:
         guest.restore()
         assert guest.sh("cat /etc/motd") == "second"
 
-    def test_it_still_reboots_when_asked(self, guest: Guest) -> None:
+    def test_a_console_without_end_is_stopped(self, guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(life, "MOST_CONSOLE_BYTES", len(guest.console()) + 200_000)
+        lost = guest.loses("yes flood >/dev/ttyS0", within=30)
+        assert lost.loss is Loss.CONSOLE_FLOOD
+        assert re.search(r"its console printed more than 0\.\d+ MiB", lost.message)
+        time.sleep(0.5)
+        size = len(guest.console())
+        time.sleep(0.5)
+        assert len(guest.console()) == size, "it is stopped"
+        guest.restore()
+        assert guest.loses("yes flood >/dev/ttyS0", within=15).loss is Loss.CONSOLE_FLOOD
+        assert len(guest.console()) - size < 200_000, "there is less room after a restore"
+        guest.restore()
+
+    def test_a_crash_kernel_is_not_cut_short(self, guest: Guest) -> None:
+        """The reboot that it takes to reserve memory is at the same time the one that is asked for."""
+        edit = "sed -i 's/root=UUID/crashkernel=128M &/' /run/esp/syslinux.cfg"
+        guest.sh(f"mkdir -p /run/esp; mount /dev/vda1 /run/esp; {edit}; umount /run/esp")
         guest.machine.reboot(timeout=BOOT.boot)
         assert guest.sh("cat /etc/motd") == "second"
+        assert guest.sh(f"perl -e '{LOAD_CRASH_KERNEL}' && cat /sys/kernel/kexec_crash_loaded") == "1"
+        guest.machine.reconnect(timeout=SOON)
+        guest.sh("echo 1 >/sys/module/kernel/parameters/crash_kexec_post_notifiers")
+        before = len(guest.console())
+        lost = guest.loses("echo c >/proc/sysrq-trigger", within=45)
+        assert (lost.loss, "and it rebooted" in lost.message) == (Loss.PANIC, True)
+        assert b"lisa-ci-crash-kernel" in guest.console()[before:]
         guest.restore()
 
     def test_a_qemu_that_was_killed_is_told_at_once_and_its_snapshot_is_gone(self, guest: Guest) -> None:
@@ -202,6 +238,17 @@ class TestOneMachine:
             guest.machines.restore(timeout=SOON)
         assert "fresh machine" in refused.value.hint
         assert guest.machines.diagnose() == ""
+
+
+def test_a_full_disk_of_the_host_ends_a_machine_with_that_reason(demo_image: Path, tmp_path: Path) -> None:
+    command = [*namespace(), sys.executable, str(FULL_DISK), str(demo_image), str(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, cwd=FULL_DISK.parents[2], timeout=300, check=True)
+    told = json.loads(done.stdout)
+    assert told["loss"] == Loss.DESTROYED
+    assert "the host's disk is full" in told["message"]
+    assert told["seconds"] < 20
+    assert re.search(r"has \d+ MiB left, the machine needs \d+ MiB", told["snapshot"])
+    assert told["left"] == []
 
 
 def qemus(folder: Path) -> list[int]:

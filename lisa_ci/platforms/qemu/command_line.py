@@ -60,6 +60,11 @@ class MachineFiles:
     variables: Path | None = None
 
 
+def process_mark(name: str) -> str:
+    """The argument by which the process of the machine ``name`` is found."""
+    return f"guest={name},debug-threads=on"
+
+
 def control_mac() -> str:
     return nic_mac(0)
 
@@ -128,7 +133,7 @@ def _base(profile: Profile, acceleration: Acceleration, name: str, *, is_uefi: b
     machine = f"{MACHINE},graphics=off"  # SeaBIOS and boot loaders talk to the serial console then
     if is_uefi:
         machine += ",pflash0=code,pflash1=variables"
-    yield from ("-name", f"guest={name},debug-threads=on")
+    yield from ("-name", process_mark(name))
     yield from ("-machine", machine, *acceleration.arguments, "-cpu", acceleration.cpu)
     yield from ("-smp", str(profile.cores), "-m", str(profile.memory_mib))
     yield from ("-nodefaults", "-no-user-config", "-display", "none", "-boot", "strict=on")

@@ -49,8 +49,11 @@ class Guard:
             on_failure.pop_all()
 
     def start(self, command: Sequence[str]) -> None:
-        """Run QEMU. The kernel kills it when the guard dies, whatever kills that."""
-        line = shlex.join(("setpriv", "--pdeathsig", "KILL", "--", *command))
+        """Run QEMU. The kernel kills it when the guard dies, whatever kills that; a guard that is dead already has
+        another process in its place.
+        """
+        is_ours = ("sh", "-c", '[ "$PPID" -eq "$0" ] && exec "$@"', str(self._process.pid))
+        line = shlex.join(("setpriv", "--pdeathsig", "KILL", "--", *is_ours, *command))
         (self.scratch.folder / "command").write_text(f"exec {line}\n")
         self._tell("start")
 

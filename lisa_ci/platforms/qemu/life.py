@@ -50,24 +50,15 @@ _ENTROPY_BYTES: Final = 64
 class Life:
     """Whether a machine lives, as far as the host can see. Usable from any thread."""
 
-    def __init__(
-        self,
-        qmp: Qmp,
-        guard: Guard,
-        console: Path,
-        *,
-        boot: timedelta,
-        most_console_bytes: int = MOST_CONSOLE_BYTES,
-    ) -> None:
+    def __init__(self, qmp: Qmp, guard: Guard, console: Path, *, boot: timedelta) -> None:
         self._qmp = qmp
         self._guard = guard
         self.console = console
         self._boot = boot
-        self._most = most_console_bytes
         self._lock = threading.Lock()
         self._signs = Signs()
         self._console_began = self._console_bytes()
-        self._console_allowed = max(self._most, self._console_began + self._most // 16)
+        self._console_after_restore = 0
         self._was_up = False
         self._is_restored = False
         self.clock_off: float | None = None
@@ -130,17 +121,12 @@ class Life:
             self._signs = Signs(has_crash_kernel=self._signs.has_crash_kernel)
         self._is_restored = True
         self._console_began = self._console_bytes()
-        # Less than at first: a machine that floods after each restore would fill the disk as well.
-        self._console_allowed = max(self._most, self._console_began + self._most // 16)
+        self._console_after_restore = self._console_began
 
     @property
     def has_panicked(self) -> bool:
         """QEMU or the console told of a panic since the last login."""
         return self._signs.panicked_at is not None or self._has_told_of_panic()
-
-    @property
-    def has_reset(self) -> bool:
-        return self._signs.has_reset
 
     # ---- the console -----------------------------------------------------------------------------------------------
 
@@ -151,11 +137,16 @@ class Life:
             return 0
 
     def _flood(self) -> Death | None:
-        """The console's file is on the host's disk: what writes it without end is stopped."""
-        if self._console_bytes() <= self._console_allowed:
+        """The console's file is on the host's disk: what writes it without end is stopped.
+
+        After a restore there is room for a sixteenth more: a machine that floods again must not fill the disk either.
+        """
+        if self._console_bytes() <= max(MOST_CONSOLE_BYTES, self._console_after_restore + MOST_CONSOLE_BYTES // 16):
             return None
         self._qmp.post("stop")
-        return Death(loss=Loss.CONSOLE_FLOOD, why=f"its console printed more than {_size(self._most)}")
+        return Death(
+            loss=Loss.CONSOLE_FLOOD, why=f"its console printed more than {MOST_CONSOLE_BYTES / (1 << 20):g} MiB"
+        )
 
     def _no_boot(self) -> Death | None:
         if self._was_up:
@@ -171,7 +162,3 @@ class Life:
         """The panic device speaks first, the console has the reason a moment later."""
         while _PANIC_END not in console_text.read_tail(self.console) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-
-
-def _size(size: int) -> str:
-    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"

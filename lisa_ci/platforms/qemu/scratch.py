@@ -21,6 +21,7 @@ from typing import Final
 from lisa_ci import files
 from lisa_ci.errors import LisaCiError, ProvisioningError
 from lisa_ci.model import SCHEMA, Lease, Leftover
+from lisa_ci.platforms.qemu.command_line import process_mark
 
 LEASE_FILE: Final = "lease.json"
 END_SECONDS: Final = 5.0
@@ -175,6 +176,8 @@ def _ended(link: Path, lease: LeaseFile) -> Leftover:
         for number in (signal.SIGTERM, signal.SIGKILL):
             if _gone_after(lease.guard, number):
                 break
+    for pid in processes_with(process_mark(link.name)):
+        _gone_after(process_name(pid), signal.SIGKILL)
     is_removed = remove(folder, link)
     return Leftover(what=f"machine {link.name} in {folder}", owner=lease.owner, is_removed=is_removed)
 
@@ -202,6 +205,18 @@ def _read(link: Path) -> LeaseFile | None:
 
 def process_name(pid: int) -> ProcessName:
     return ProcessName(pid=pid, started=_started(pid) or 0, boot=_boot())
+
+
+def processes_with(argument: str) -> list[int]:
+    """Processes of this user that have exactly this argument."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and entry.stat().st_uid == os.getuid():
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if os.fsencode(argument) in words:
+                    found.append(int(entry.name))
+    return found
 
 
 def is_alive(process: ProcessName) -> bool:
