@@ -21,22 +21,32 @@ _MEMORY: Final = timedelta(seconds=60)
 
 Open = Callable[[], Sequence[Planned]]
 Fresh = Callable[[Planned], bool]
+Evidence = Callable[[str], None]
 
 
 class CaseRunner:
     """Runs what ``still_open`` gives until nothing is left. ``wants_fresh``: the machine must be fresh behind a case.
 
+    ``evidence`` is asked for, with the reason, on a machine in trouble that still answers, before it is taken back.
     ``boot`` is the longest that a machine of others may take to come back. Raises ProvisioningError where there is no
     machine any more; the case that ran is recorded, those behind it have no result.
     """
 
     def __init__(
-        self, group: Group, around: Surroundings, still_open: Open, *, wants_fresh: Fresh, boot: timedelta
+        self,
+        group: Group,
+        around: Surroundings,
+        still_open: Open,
+        *,
+        wants_fresh: Fresh,
+        evidence: Evidence,
+        boot: timedelta,
     ) -> None:
         self._group = group
         self._around = around
         self._still_open = still_open
         self._wants_fresh = wants_fresh
+        self._evidence = evidence
         self._boot = boot
         self._boot_id = ""
         self._is_gone = False
@@ -50,6 +60,8 @@ class CaseRunner:
             case: str | None = cases[-1].case.key
             try:
                 dialogue.run()
+                if dialogue.is_in_trouble:
+                    self._evidence(dialogue.dirt)
                 reason = dialogue.dirt or f"{case} is to leave a fresh machine behind it"
             except MachineLostError as error:
                 case, reason = self._lost(dialogue, error)
@@ -100,6 +112,7 @@ class CaseRunner:
             return MachineLostError(f"it rebooted by itself ({error.message})", loss=Loss.REBOOT)
         with contextlib.suppress(ProvisioningError):
             dialogue.replay()
+        self._evidence(error.message)
         return error
 
     def _mark_repeated(self, dialogue: Dialogue) -> None:

@@ -65,7 +65,8 @@ class Dialogue:
     """Some cases on one machine, in order.
 
     ``run`` ends when all have their results, or when one that is watched left the machine dirty (``dirt`` says how),
-    or with MachineLostError or OutOfTimeError; ``running`` is the case that ran then.
+    or with MachineLostError or OutOfTimeError; ``running`` is the case that ran then. ``is_in_trouble``: what was left
+    is more than a thing forgotten.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Dialogue:
         self._ended = 0
         self._running: int | None = None
         self.dirt = ""
+        self.is_in_trouble = False
 
     @property
     def running(self) -> Case | None:
@@ -120,7 +122,7 @@ class Dialogue:
                 talk = _Talk(channel, self._cases[begun:], transcript, self._around)
                 while not (transcript.is_done or talk.dirt):
                     talk.take(_received(channel, deadline, silence))
-                self.dirt = talk.dirt
+                self.dirt, self.is_in_trouble = talk.dirt, talk.is_in_trouble
         finally:
             self._around.record.sync()
             if transcript.ended or transcript.running:
@@ -164,6 +166,7 @@ class _Talk:
         self._around = around
         self._parser = Parser()
         self.dirt = ""
+        self.is_in_trouble = False
 
     def take(self, data: bytes) -> None:
         """Everything that ended in ``data`` is on disk before one acknowledgement goes out for all of it."""
@@ -207,6 +210,7 @@ class _Talk:
         planned = self._cases[ended.number - 1]
         if ended.dirt and planned.watch:  # the runner waits; nothing that it would do next is wanted
             self.dirt = f"{planned.case.key} left {_left(ended.dirt)}"
+            self.is_in_trouble = not ended.dirt.isdisjoint(_WORDS)
 
     def _send(self, line: str) -> None:
         # A runner that is done reads no more; one that is lost shows on the receiving side, with the reason.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Final
@@ -28,13 +28,15 @@ _TOLD: Final = {
 
 Provision = Callable[[], AbstractContextManager[Machines]]
 Prepare = Callable[[Machine], Installed]
+Attend = Callable[[Machine], AbstractContextManager[object]]
 
 
 class Group:
     """The machines of a leg. A context: leaving it destroys them.
 
     ``boots``: whether ``provision`` makes a fresh machine each time, or only comes to one that goes on.
-    ``prepare`` is called after each provisioning, on the first machine.
+    ``prepare`` is called after each provisioning, on the first machine. What ``attend`` gives is entered while
+    ``attended``, anew after each time that the machine was away.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Group:
         provision: Provision,
         prepare: Prepare,
         kernel: KernelLog,
+        attend: Attend,
         *,
         boots: bool,
         boot: timedelta,
@@ -52,6 +55,8 @@ class Group:
         self._provision = provision
         self._prepare = prepare
         self._kernel = kernel
+        self._attend = attend
+        self._attendance: contextlib.ExitStack | None = None
         self._boots = boots
         self._boot = boot
         self._deadline = deadline
@@ -86,6 +91,13 @@ class Group:
     def installed(self) -> Installed:
         return self._installed
 
+    @contextlib.contextmanager
+    def attended(self) -> Iterator[None]:
+        with contextlib.ExitStack() as self._attendance:
+            self._attendance.enter_context(self._attend(self.machine))
+            yield
+        self._attendance = None
+
     # ---- back to the beginning -------------------------------------------------------------------------------------
 
     @property
@@ -116,7 +128,11 @@ class Group:
     def refresh(self, reason: str, case: str | None) -> None:
         """The machines as they were before the first case, whatever has become of them. ProvisioningError."""
         began = time.monotonic()
+        if self._attendance is not None:
+            self._attendance.close()
         method = self._restored() or self._provisioned()
+        if self._attendance is not None:
+            self._attendance.enter_context(self._attend(self.machine))
         wall = timedelta(seconds=time.monotonic() - began)
         self.recoveries.append(Recovery(reason=reason[:500], case=case, method=method, wall=wall))
         self._say(f"{_TOLD[method]} in {wall.total_seconds():.1f} s: {reason}", Level.INFO)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import getpass
+import re
 import shlex
 import shutil
 import time
@@ -20,7 +21,7 @@ from typing import Final
 from lisa_ci import files
 from lisa_ci.errors import LisaCiError, MachineLostError, PipelineError, ProvisioningError
 from lisa_ci.events import Emit, Level, Message, StageEnded, StageStarted
-from lisa_ci.execution import collect, losses
+from lisa_ci.execution import collect, index, losses, scrub
 from lisa_ci.execution.caselist import Planned
 from lisa_ci.execution.cases import CaseRunner
 from lisa_ci.execution.clock import Deadline
@@ -31,6 +32,7 @@ from lisa_ci.execution.inventory import Selection, all_known, discover, select
 from lisa_ci.execution.journal import locked, rewrite
 from lisa_ci.execution.kernel_log import KernelLog
 from lisa_ci.execution.record import Log, Record, errored, skipped
+from lisa_ci.execution.sampler import Sampler
 from lisa_ci.files import LegFolder
 from lisa_ci.model import Case, Inventory, Isolation, Lease, Leg, Outcome, Plan, Result, Run, Stage, Suite
 from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario
@@ -39,6 +41,7 @@ _KEPT: Final = timedelta(hours=24)
 _SLACK: Final = timedelta(hours=1)
 _SHORT: Final = timedelta(seconds=60)
 _DMESG: Final = "command -v dmesg >/dev/null || exit 0; dmesg | tail -c 900000"
+_PLACE: Final = re.compile(r"/[a-z/]+/lisa-ci-[A-Za-z0-9]{6}")
 _INTERRUPTED: Final = "the run was interrupted"
 
 
@@ -137,6 +140,7 @@ class _Leg:
         finally:
             self._end(reason)
             log.close()
+            self._tidy()
         if failure is not None and not isinstance(failure, ProvisioningError):
             raise failure
         return self._run
@@ -155,6 +159,8 @@ class _Leg:
             finished = [result for result in earlier.results() if result.outcome is not Outcome.ERRORED]
         if finished:
             rewrite(self._folder.journal, finished)
+            for path in filter(is_ours, self._folder.root.iterdir()):
+                path.unlink()
         else:
             self._empty()
         self._folder.root.mkdir(parents=True, exist_ok=True)
@@ -163,7 +169,7 @@ class _Leg:
 
     def _empty(self) -> None:
         root = self._folder.root
-        if root.is_dir() and any(root.iterdir()) and not self._folder.run.exists():
+        if root.is_dir() and not self._folder.run.exists() and any(not is_ours(path) for path in root.iterdir()):
             raise PipelineError(f"{root} holds something else than a leg", hint="give another --out")
         shutil.rmtree(root, ignore_errors=True)
 
@@ -179,12 +185,23 @@ class _Leg:
         if not self.settings.keep:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
+    def _tidy(self) -> None:
+        """No secret stays in what the machine wrote by itself; then everything is listed."""
+        if not self.settings.keep and self._folder.console.exists():  # a machine that goes on writes on
+            scrub.scrub_file(self._folder.console)
+        index.write(self._folder)
+
     def _write_run(self) -> None:
         files.write_atomically(self._folder.run, files.encode(self._run))
 
     def _reproduce(self) -> str:
         plan = shlex.quote(str(self.settings.plan_file))
         return f"lisa-ci run {shlex.quote(self._leg.id)} --plan {plan} --out reproduce"
+
+    @property
+    def _places(self) -> Path:
+        """Names the folders that we have made in machines."""
+        return self._scratch / "places"
 
     @property
     def _scratch(self) -> Path:
@@ -245,6 +262,7 @@ class _Leg:
             ),
             self._prepared,
             self._kernel,
+            lambda machine: Sampler(machine, self._folder.telemetry, emit=self._emit),
             boots=self._leg.profile.endpoint is None,
             boot=self._plan.timeouts.boot,
             deadline=self._deadline,
@@ -281,7 +299,7 @@ class _Leg:
             if expected > 1 and not self.settings.keep and group.has_snapshots:
                 with self._stage("snapshot"):
                     group.keep_state()
-            with self._stage("cases", expected):
+            with self._stage("cases", expected), group.attended():
                 self._run_driver_cases(group, record)
                 self._run_scenarios(group, record)
         finally:
@@ -292,13 +310,24 @@ class _Leg:
         limit = self._deadline.at_most(self._plan.timeouts.boot)
         found = collect.facts(machine, timeout=self._deadline.at_most(_SHORT))
         needed = {task.suite: self._suites[task.suite] for task in self._leg.tasks}
+        self._remove_earlier(machine)
         installed = install(machine, needed, timeout=limit)
+        with self._places.open("a") as file:
+            file.write(f"{installed.folder}\n")
         self._run = dataclasses.replace(
             self._run,
             facts={"profile": self._leg.profile.name, "platform": self._leg.profile.platform, **found},
             changes=(f"{installed.folder}: the runner and the suites {', '.join(sorted(needed))}",),
         )
         return installed
+
+    def _remove_earlier(self, machine: Machine) -> None:
+        """What a run that was killed has left in a machine that lives on."""
+        if self._leg.profile.endpoint is None or not self._places.exists():
+            return
+        for line in self._places.read_text().splitlines():
+            if _PLACE.fullmatch(line):
+                remove(machine, Installed(folder=line), timeout=self._deadline.at_most(_SHORT))
 
     def _take_inventory(self, machine: Machine, installed: Installed, record: Record) -> None:
         cases = {}
@@ -336,7 +365,14 @@ class _Leg:
         if not group.can_refresh and any(self._wants_fresh(planned) for planned in still_open()):
             self._say("this machine cannot be had afresh: cases that ask for it share it as it is", Level.WARNING)
         boot = self._plan.timeouts.boot
-        CaseRunner(group, around, still_open, wants_fresh=self._wants_fresh, boot=boot).run()
+        CaseRunner(
+            group,
+            around,
+            still_open,
+            wants_fresh=self._wants_fresh,
+            evidence=lambda reason: self._collect_evidence(group.machine, reason),
+            boot=boot,
+        ).run()
         if not self._kernel.has_console:
             said = group.machine.run("sh", "-c", _DMESG, timeout=self._deadline.at_most(_SHORT))
             self._kernel.read_dmesg(said.output)
@@ -388,6 +424,11 @@ class _Leg:
             record.add(errored(case, f"scenario {name} gave no result for the case"))
         record.sync()
 
+    def _collect_evidence(self, machine: Machine, reason: str) -> None:
+        collected = collect.on_failure(machine, self._folder.telemetry, reason=reason)
+        if collected.folder:
+            self._say(f"what the machine says of it is in {self._folder.telemetry / collected.folder}", Level.DEBUG)
+
     def _collect(self, group: Group) -> None:
         """Harmless where the machine does not answer: the results are what counts."""
         try:
@@ -396,6 +437,11 @@ class _Leg:
                 remove(group.machine, group.installed, timeout=_SHORT)
         except ProvisioningError as error:
             self._say(f"no telemetry: {error.message}", Level.WARNING)
+
+
+def is_ours(path: Path) -> bool:
+    """A file that was being written when an earlier run was killed."""
+    return path.name.startswith(".") and path.is_file() and not path.is_symlink()
 
 
 def environment(leg: Leg) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 import time
@@ -14,6 +15,7 @@ from typing import Final, Self
 from lisa_ci.errors import LisaCiError
 from lisa_ci.events import CaseEnded, CaseStarted, Emit, Event, Message, StageAdvanced, StageEnded, StageStarted
 from lisa_ci.execution.journal import Journal
+from lisa_ci.execution.scrub import scrub, scrub_text
 from lisa_ci.files import LegFolder
 from lisa_ci.model import Case, Completed, Outcome, Result
 
@@ -62,6 +64,7 @@ class Record:
         """Durable after the next ``sync``. A second result of a case is dropped."""
         if result.key in self._has:
             return
+        result = _clean(result)
         log = completed and self._write_log(result, completed)
         if log:
             result = dataclasses.replace(result, log=log)
@@ -96,10 +99,21 @@ class Record:
         path = self._folder.case_log(result.suite, result.case)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(log_text(completed))
+            path.write_bytes(scrub(log_text(completed))[0])
         except OSError as error:
             raise LisaCiError(f"cannot write {path}: {error.strerror}", hint="check the free space") from error
         return path.relative_to(self._folder.root).as_posix()
+
+
+def _clean(result: Result) -> Result:
+    """Without secrets that a test printed."""
+    return dataclasses.replace(
+        result,
+        message=scrub_text(result.message),
+        detail=scrub_text(result.detail),
+        findings=tuple(dataclasses.replace(found, text=scrub_text(found.text)) for found in result.findings),
+        children=tuple(dataclasses.replace(child, message=scrub_text(child.message)) for child in result.children),
+    )
 
 
 def log_text(completed: Completed) -> bytes:
@@ -151,7 +165,8 @@ class Log:
         line = text.translate(_CONTROL).encode("utf-8", "replace")[:4096] + b"\n"
         if not self._file.closed and len(line) <= self._left:
             self._left -= len(line)
-            self._file.write(line)
+            with contextlib.suppress(OSError):  # a full disk shows where it costs something: at the journal
+                self._file.write(line)
 
 
 def _told(event: Event) -> str:

@@ -95,6 +95,17 @@ end_relative() { # SIGNAL PROCESS STATE PARENT GROUP SESSION...
   kill -s "$1" "$2" 2>/dev/null
 }
 
+end_main() { # MAIN: it, and the beginning of a case that waits for a reader of its output; the rest of us goes on
+  kill -s STOP "$1" 2>/dev/null
+  each_process end_beginning "$1"
+  kill -s KILL "$1" 2>/dev/null
+}
+
+end_beginning() { # PARENT PROCESS STATE PARENT...
+  case " $keeper $ticker $supervisor " in *" $2 "*) return 0 ;; esac
+  [ "$4" != "$1" ] || kill -s KILL "$2" 2>/dev/null
+}
+
 end_child() { # PARENT PROCESS STATE PARENT...
   [ "$4" != "$1" ] || kill -s KILL "$2" 2>/dev/null
 }
@@ -158,6 +169,7 @@ keep_tail() { # two files take turns, so that only the last one or two MiB of an
 
 supervise() {
   trap '' PIPE
+  read -r supervisor rest </proc/self/stat
   current='' following='' ended='' kept='' strikes=0 timed_out=0 leaving='' farewell=
   while [ -z "$farewell" ] && read -r event number rest <&5; do
     case $event in
@@ -173,7 +185,7 @@ supervise() {
   done
   [ -z "$current" ] || end_tree KILL "$current"
   # The machine may stay in use after us: leave nothing of ours behind, but what a replay needs.
-  case $farewell in BYE | GONE) ;; *) kill -s KILL $$ 2>/dev/null ;; esac
+  case $farewell in BYE | GONE) ;; *) end_main $$ ;; esac
   kill -s KILL "$ticker" "$keeper" 2>/dev/null
   each_process end_child "$keeper"
   [ "$farewell" != BYE ] || rm -rf "$scratch"
@@ -411,7 +423,7 @@ replay() { # NUMBER: tells how the cases behind NUMBER ended, then which one was
   [ "$lisa_ci_session" != - ] || lisa_ci_session=
   frame HELLO 0 "protocol=1 token=$2"
   # The old runner may not know yet that nobody listens. Its supervisor may hang in a write for ever.
-  kill -s KILL "$main" 2>/dev/null
+  end_main "$main"
   kill -s KILL "$supervisor" 2>/dev/null
   last=0 done=0 key=
   while read -r word number rest; do
@@ -520,7 +532,10 @@ number=0 acknowledged=0 go=0 made=0 spent=0 dirt=- watched='' mounts='' modules=
 : >"$folder/journal"
 : >"$scratch/kept"
 frame HELLO 0 "protocol=1 token=$token session=${lisa_ci_session:+1} groups=${groups:+1} kmsg=${kmsg:+1}"
-(while kill -0 $$ 2>/dev/null && sleep 1; do echo T >&5; done) 3<&- 4>&- 6<&- &
+(
+  while kill -0 $$ 2>/dev/null && sleep 1; do echo T >&5; done
+  echo T >&5 # for the supervisor of a main that is gone
+) 3<&- 4>&- 6<&- &
 ticker=$!
 keep 3<&- 4>&- &
 keeper=$!
