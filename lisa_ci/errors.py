@@ -112,6 +112,15 @@ class ToolError(ProvisioningError):
     """A program we need is missing, failed, or did not end in time. Infrastructure."""
 
 
+class StorageError(ProvisioningError):
+    """A file of ours cannot be written on this host: a full disk, no right to. Infrastructure."""
+
+    @classmethod
+    def of(cls, path: object, error: OSError, *, hint: str = "check its folder and the free space") -> StorageError:
+        """``path`` is what should have been written; raise it ``from error``."""
+        return cls(f"cannot write {path}: {error.strerror or error}", hint=hint)
+
+
 class VerificationError(LisaCiError):
     """A release, a plan or its proof is not what it claims to be. Nothing was released. Carries every problem found."""
 
