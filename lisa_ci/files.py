@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from lisa_ci.errors import DataError, LisaCiError
+from lisa_ci.errors import DataError, StorageError
 from lisa_ci.model import SCHEMA, Inventory, Plan, Result, Run, is_id
 
 PLAN_LIMIT: Final = 64 << 20
@@ -91,7 +91,7 @@ def _first_error(error: ValidationError) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """The file is the old one or the new one, on disk, whatever happens. LisaCiError where it cannot be written."""
+    """The file is the old one or the new one, on disk, whatever happens. StorageError where it cannot be written."""
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,9 +107,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         if temporary:
             with suppress(OSError):
                 Path(temporary).unlink()
-        raise LisaCiError(
-            f"cannot write {path}: {error.strerror}", hint="check its folder and the free space"
-        ) from error
+        raise StorageError.of(path, error) from error
 
 
 def sync_folder(folder: Path) -> None:
