@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from lisa_ci import cli
 from tests.doubles.act import ROOT, ActRun, run_act
+from tests.doubles.openssh import sshd
 
 COMMIT = "1234567890123456789012345678901234567890"
 
@@ -180,3 +181,101 @@ def test_a_tag_ends_in_a_signed_folder_that_verifies(
     assert releases
     verified = runner.invoke(cli.cli, ["verify", str(releases[0]), "--key", f"{key}.pub"])
     assert verified.exit_code == 0, verified.output
+
+
+# ---- attempts ------------------------------------------------------------------------------------------------------
+
+TWO_MACHINES = """\
+name: two machines
+access: {{user: {user}, way_in: key, key: {key}}}
+profiles:
+{profiles}
+suites: [./tests/counted]
+timeouts: {{boot: 5s, case: 30s, leg: 5m}}
+"""
+MACHINE = """\
+  - {{name: {name}, platform: ssh, endpoint: {{host: 127.0.0.1, port: {port}, host_key: "{host_key}"}}}}
+"""
+COUNTED = """\
+schema: 1
+name: counted
+driver: shell
+cases:
+  - id: runs
+    run: echo "$LISA_CI_PROFILE" >> {ran}
+"""
+CALLER = f"""\
+on: push
+permissions: {{}}
+jobs:
+  pipeline:
+    permissions:
+      contents: read
+    uses: lisa-ci/lisa-ci/.github/workflows/pipeline.yml@{COMMIT}
+    with:
+      lisa-ci-repository: lisa-ci/lisa-ci
+      lisa-ci-ref: {COMMIT}
+"""
+
+
+def test_a_second_attempt_runs_only_what_has_no_proof(
+    tmp_path: Path, lisa_ci_repository: Path, wheelhouse: Path
+) -> None:
+    """One machine refuses us in the first attempt. act runs all jobs again, as "re-run all jobs" does: the plan job
+    finds what is proven, and the gate puts both attempts together."""
+    caller, ran, artifacts = tmp_path / "caller", tmp_path / "ran", tmp_path / "artifacts"
+    for name in (".github/workflows", "tests/counted"):
+        (caller / name).mkdir(parents=True)
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    (caller / "tests/counted/suite.yaml").write_text(COUNTED.format(ran=ran))
+    (caller / ".github/workflows/lisa-ci.yml").write_text(CALLER)
+    with sshd(tmp_path / "here") as here, sshd(tmp_path / "there") as there:
+        machines = [("here", here), ("there", there)]
+        profiles = "".join(MACHINE.format(name=name, port=of.port, host_key=of.host_key) for name, of in machines)
+        (caller / "lisa-ci.yml").write_text(TWO_MACHINES.format(user=here.user, key=here.key, profiles=profiles))
+
+        def attempt(number: int) -> ActRun:
+            return run_act(
+                caller,
+                ".github/workflows/lisa-ci.yml",
+                event="push",
+                payload={"ref": "refs/heads/main"},
+                work=tmp_path / f"work-{number}",
+                repositories={"lisa-ci/lisa-ci": lisa_ci_repository, "distro/image": caller},
+                environment={
+                    "GITHUB_REPOSITORY": "distro/image",
+                    "GITHUB_REF": "refs/heads/main",
+                    "SHA_REF": COMMIT,
+                    "PIP_NO_INDEX": "1",
+                    "PIP_FIND_LINKS": str(wheelhouse),
+                    "LISA_CI_CACHE": str(tmp_path / "cache"),
+                    "STANDIN_ARTIFACTS": str(artifacts),
+                },
+                attempt=number,
+            )
+
+        first = attempt(1)
+        assert first.exit != 0
+        assert ran.is_file(), first.text[-5000:]
+        assert ran.read_text() == "here\n"
+        warnings = [each.properties.get("title", "") for each in first.annotations if each.level == "warning"]
+        assert any(title.startswith("Infrastructure: not judged, there") for title in warnings), first.text[-5000:]
+        errors = [each.properties.get("title", "") for each in first.annotations if each.level == "error"]
+        assert "Not green: two machines" in errors
+
+        (tmp_path / "there/authorized").write_text((tmp_path / "here/authorized").read_text())
+        second = attempt(2)
+
+    assert second.exit == 0, second.text[-5000:]
+    assert ran.read_text() == "here\nthere\n"
+    assert "leg here: proven by attempt 1, not run again" in second.text
+    names = {path.name for path in artifacts.iterdir()}
+    assert {name for name in names if name.startswith("lisa-ci-leg-")} == {
+        "lisa-ci-leg-here-1",
+        "lisa-ci-leg-there-1",
+        "lisa-ci-leg-there-2",
+    }
+    assert {"lisa-ci-plan-1", "lisa-ci-plan-2", "lisa-ci-report-1", "lisa-ci-report-2"} <= names
+    plans = [(artifacts / f"lisa-ci-plan-{number}/plan.json").read_bytes() for number in (1, 2)]
+    assert plans[0] == plans[1]
