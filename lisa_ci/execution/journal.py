@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from lisa_ci import files
-from lisa_ci.errors import LisaCiError, PipelineError
+from lisa_ci.errors import PipelineError, StorageError
 from lisa_ci.model import Result
 
 
@@ -30,7 +30,7 @@ class Journal:
         files.sync_folder(path.parent)
 
     def append(self, result: Result) -> None:
-        """One line; LisaCiError where the disk does not take it."""
+        """One line; StorageError where the disk does not take it."""
         line = memoryview(files.encode_line(files.JournalLine(result=result)))
         try:
             while line:
@@ -47,8 +47,8 @@ class Journal:
                 raise self._cannot(error) from error
         self._is_dirty = False
 
-    def _cannot(self, error: OSError) -> LisaCiError:
-        return LisaCiError(f"cannot write {self._path}: {error.strerror}", hint="check its folder and the free space")
+    def _cannot(self, error: OSError) -> StorageError:
+        return StorageError.of(self._path, error)
 
     def __enter__(self) -> Self:
         return self
