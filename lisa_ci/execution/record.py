@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from lisa_ci.errors import LisaCiError
+from lisa_ci.errors import StorageError
 from lisa_ci.events import CaseEnded, CaseStarted, Emit, Event, Message, StageAdvanced, StageEnded, StageStarted
 from lisa_ci.execution.journal import Journal
 from lisa_ci.execution.scrub import scrub, scrub_text
@@ -101,7 +101,7 @@ class Record:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(scrub(log_text(completed))[0])
         except OSError as error:
-            raise LisaCiError(f"cannot write {path}: {error.strerror}", hint="check the free space") from error
+            raise StorageError.of(path, error) from error
         return path.relative_to(self._folder.root).as_posix()
 
 
