@@ -5,6 +5,7 @@ A command's module is imported when the command is used, so that ``lisa-ci --hel
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -18,7 +19,7 @@ from typing import Final
 import click
 
 from lisa_ci import __version__
-from lisa_ci.errors import LisaCiError
+from lisa_ci.errors import LisaCiError, StorageError
 
 _COMMANDS: Final = {
     "check": "say whether a pipeline file (and the workflows beside it) is right",
@@ -38,6 +39,7 @@ _COMMANDS: Final = {
     "verify": "verify a release offline, with a key from outside it",
 }
 _UNEXPECTED: Final = 70
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class _Commands(click.Group):
@@ -117,6 +119,11 @@ def _run() -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         raise
+    except OSError as error:
+        if error.errno not in _FULL:
+            return _our_bug(error)
+        click.echo(str(StorageError.of(error.filename or "a file", error).problems[0]), err=True)
+        return StorageError.exit_code
     except Exception as error:  # noqa: BLE001 - the one boundary: our bug, told with the place of its traceback
         return _our_bug(error)
 
