@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import sys
 
 import click
@@ -15,6 +16,7 @@ from lisa_ci.errors import (
     ProvisioningError,
     PublishingError,
     SigningError,
+    StorageError,
     VerificationError,
 )
 
@@ -40,6 +42,9 @@ def exit_of(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
         (LisaCiError("x"), 70),
         (KeyboardInterrupt(), 130),
         (ZeroDivisionError("x"), 70),
+        (StorageError("x"), 4),
+        (OSError(errno.ENOSPC, "No space left on device"), 4),
+        (OSError(errno.EIO, "Input/output error"), 70),
     ],
 )
 def test_each_class_of_error_has_its_exit_code(
@@ -62,6 +67,14 @@ def test_every_problem_is_told_with_place_and_hint(
         "lisa-ci.yml:8:5: error: unknown key 'shard'; did you mean 'shards'?",
         "error: no image",
     ]
+
+
+def test_a_full_disk_is_told_in_one_line_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exit_of(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "results/a"))
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: cannot write results/a: No space left on device; check its folder")
 
 
 def test_a_bug_names_the_file_of_its_traceback(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lisa_ci import files
-from lisa_ci.errors import DataError, LisaCiError
+from lisa_ci.errors import DataError, StorageError
 from lisa_ci.files import JournalLine, LegFolder
 from lisa_ci.model import Inventory, Outcome, Plan, Result, Run, SubResult
 
@@ -108,7 +108,7 @@ def test_writing_leaves_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(LisaCiError, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         files.write_atomically(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in target.parent.iterdir()] == ["file"]
