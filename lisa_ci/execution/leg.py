@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from lisa_ci import files
+from lisa_ci import faults, files
 from lisa_ci.errors import LisaCiError, MachineLostError, PipelineError, ProvisioningError
 from lisa_ci.events import Emit, Level, Message, StageEnded, StageStarted
 from lisa_ci.execution import collect, index, losses, scrub
@@ -34,7 +34,7 @@ from lisa_ci.execution.kernel_log import KernelLog
 from lisa_ci.execution.record import Log, Record, errored, skipped
 from lisa_ci.execution.sampler import Sampler
 from lisa_ci.files import LegFolder
-from lisa_ci.model import Case, Inventory, Isolation, Lease, Leg, Outcome, Plan, Result, Run, Stage, Suite
+from lisa_ci.model import Case, Inventory, Isolation, Lease, Leg, Plan, Result, Run, Stage, Suite
 from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario
 
 _KEPT: Final = timedelta(hours=24)
@@ -156,7 +156,7 @@ class _Leg:
                 f"{self._folder.root} holds a run of another plan", hint="leave --resume out, or give another --out"
             )
         if earlier is not None:
-            finished = [result for result in earlier.results() if result.outcome is not Outcome.ERRORED]
+            finished = [result for result in earlier.results() if faults.is_proof(earlier.run, result)]
         if finished:
             rewrite(self._folder.journal, finished)
             for path in filter(is_ours, self._folder.root.iterdir()):

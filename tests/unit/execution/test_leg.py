@@ -15,7 +15,7 @@ import pytest
 
 from lisa_ci import files
 from lisa_ci.drivers.shell import ShellDriver
-from lisa_ci.errors import LisaCiError, MachineLostError, PipelineError, ProvisioningError
+from lisa_ci.errors import LisaCiError, Loss, MachineLostError, PipelineError, ProvisioningError
 from lisa_ci.events import CaseEnded, Event, Message, StageEnded, StageStarted
 from lisa_ci.execution import run_leg
 from lisa_ci.model import (
@@ -356,6 +356,19 @@ def test_resume_keeps_what_was_judged_and_runs_the_rest(desk: Desk) -> None:
     assert desk.outcomes == {"boot#a": Outcome.FAILED, "boot#b": Outcome.PASSED, "boot#c": Outcome.PASSED}
     assert run.is_complete
     assert run.error == ""
+
+
+def test_resume_does_not_run_again_a_case_of_which_the_machine_died(desk: Desk) -> None:
+    def panicked() -> bytes:
+        raise MachineLostError("the kernel panicked", loss=Loss.PANIC)
+
+    desk.machine.at["boot#b"] = panicked
+    desk.run()
+    desk.machine.at = {}
+    desk.machine.keys = []
+    desk.run(resume=True)
+    assert desk.machine.keys == []
+    assert desk.outcomes["boot#b"] is Outcome.ERRORED
 
 
 def test_without_resume_everything_runs_again(desk: Desk) -> None:
