@@ -368,6 +368,7 @@ def test_a_sweep_ends_a_qemu_that_has_lost_its_guard(tmp_path: Path) -> None:
     )
     orphan = subprocess.Popen(["sh", "-c", "sleep 60; :", "-name", process_mark(place.id)])
     try:
+        assert wait_until(lambda: processes(process_mark(place.id)) == [orphan.pid], GONE_SECONDS)
         assert [leftover.is_removed for leftover in scratch.sweep(datetime.now(UTC))] == [True]
         assert orphan.wait(timeout=GONE_SECONDS) == -signal.SIGKILL
     finally:
