@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from lisa_ci.pipeline.reference import pages, schema_json
+from tests.console_page import console_page
 
 ROOT: Final = Path(__file__).parent.parent
 
@@ -16,6 +17,7 @@ def generated() -> Mapping[str, str]:
     """Every generated file: path in the repository -> text."""
     return {
         **pages(),
+        "docs/console.md": console_page(),
         "docs/schema/lisa-ci.schema.json": schema_json("pipeline"),
         "docs/schema/suite.schema.json": schema_json("suite"),
     }

@@ -363,7 +363,7 @@ PATTERNS: Final = (
         head=re.compile(r"WARNING: CPU: \d+ PID: \d+ at (?P<file>[^\s:]+):\d+(?: (?P<function>[A-Za-z_][\w.]*))?"),
         words=(b"WARNING: ",),
         title="WARNING",
-        origin="kernel/panic.c, up to 6.17",
+        origin="kernel/panic.c, older",
     ),
     Pattern(
         category=Category.WARNING,
@@ -371,7 +371,7 @@ PATTERNS: Final = (
         head=re.compile(r"WARNING: (?P<file>[^\s:]+):\d+ at (?:(?P<function>[A-Za-z_][\w.]*)|\S+).*, CPU#\d+: "),
         words=(b"WARNING: ",),
         title="WARNING",
-        origin="kernel/panic.c, from 6.18",
+        origin="kernel/panic.c, newer",
         part_of=frozenset({Category.WARNING}),
     ),
     # ---- memory, hardware ------------------------------------------------------------------------------------------

@@ -138,16 +138,19 @@ class Report:
 
     def finding(self) -> Finding:
         """The finding as far as it has been told; ``allowed`` is not decided here."""
-        title = self._title()
-        frames = self._frames if self.pattern.is_located or self.pattern.category is Category.PANIC else []
-        told = "\n".join([self.pattern.category.value, title, *frames])
         return Finding(
             category=self.pattern.category,
-            title=title,
-            fingerprint=hashlib.sha256(told.encode()).hexdigest()[:16],
+            title=self._title(),
+            fingerprint=self.fingerprint(),
             text=self._text(),
             case=self.case,
         )
+
+    def fingerprint(self) -> str:
+        """16 hex digits of what the trouble is, as far as it has been told."""
+        is_placed = self.pattern.is_located or self.pattern.category is Category.PANIC
+        told = "\n".join([self.pattern.category.value, self._title(), *(self._frames if is_placed else [])])
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def _title(self) -> str:
         groups: defaultdict[str, str] = defaultdict(str, self._groups)

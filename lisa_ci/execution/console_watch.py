@@ -42,6 +42,13 @@ _WORDS: Final = tuple(
 )
 
 
+# A word of the table -> the numbers of the rows it is in.
+_ROWS: Final = tuple(
+    (word.decode(), tuple(number for number, pattern in enumerate(PATTERNS) if word in pattern.words))
+    for word in sorted({word for pattern in PATTERNS for word in pattern.words})
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseMark:
     """A case that began, as the console tells; ``case`` is ``suite#case``."""
@@ -200,9 +207,9 @@ class ConsoleWatch:
     def _take(self, line: Line) -> None:
         if line.stamp is None and self._boots.has_stamps:
             self._take_program_line(line)
-        elif self._boots.is_start(line):
+        elif line.is_candidate and self._boots.is_start(line):
             self._start_boot(line)
-        elif mark := _MARK.match(line.text):
+        elif line.is_candidate and (mark := _MARK.match(line.text)):
             self._take_mark(line, mark)
         elif not self._boots.is_old(line.stamp):
             self._boots.learn(line)
@@ -310,14 +317,14 @@ class ConsoleWatch:
         self._before.clear()
 
     def _keep(self, report: Report) -> None:
-        finding = report.finding()
-        key = (finding.case, finding.fingerprint)
+        key = (report.case, report.fingerprint())
         if key in self._counts:
             self._counts[key] += 1
         elif len(self._counts) >= KEPT_FINDINGS:
             self.dropped += 1
         else:
             self._counts[key] = 1
+            finding = report.finding()
             self._found.append(dataclasses.replace(finding, allowed=allowed(finding, self._allowances)))
 
 
@@ -352,7 +359,8 @@ def _is_about(allowance: Allowance, finding: Finding) -> bool:
 
 def first_pattern(text: str, *, is_kernel: bool, is_early: bool) -> tuple[Pattern, re.Match[str]] | None:
     """The first row of the table that a line (without its stamp) is about, as far as its speaker may say it."""
-    for pattern in PATTERNS:
+    for row in sorted({row for word, rows in _ROWS if word in text for row in rows}):
+        pattern = PATTERNS[row]
         if pattern.speaker is Speaker.KERNEL and not is_kernel:
             continue
         if pattern.speaker is Speaker.EARLY_BOOT and not is_early:
