@@ -57,9 +57,10 @@ class CaseRunner:
         while cases := self._part(self._still_open()):
             dialogue = Dialogue(self._group.machine, self._group.installed, cases, self._around)
             before = self._around.record.count
-            case: str | None = cases[-1].case.key
+            case: str | None
             try:
                 dialogue.run()
+                case = dialogue.last.key
                 if dialogue.is_in_trouble:
                     self._evidence(dialogue.dirt)
                 reason = dialogue.dirt or f"{case} is to leave a fresh machine behind it"
@@ -69,7 +70,7 @@ class CaseRunner:
                 if self._is_gone or losses_in_a_row == _ATTEMPTS:
                     raise
             except ProvisioningError as error:
-                self._record(dialogue.running, error)
+                self._record(dialogue, dialogue.running, error)
                 raise
             if self._still_open():
                 self._group.refresh(reason, case)
@@ -89,7 +90,7 @@ class CaseRunner:
         """Find out what happened, and give the case that ran its result. That case, and a sentence for people."""
         error = self._understood(dialogue, error)
         case = self._really_running(dialogue)
-        self._record(case, error)
+        self._record(dialogue, case, error)
         return (case.key if case else None), error.message
 
     def _understood(self, dialogue: Dialogue, error: MachineLostError) -> MachineLostError:
@@ -134,10 +135,11 @@ class CaseRunner:
         self._around.record.repeated(case.key for case in begun[:number] if not self._around.record.has(case.key))
         return begun[number]
 
-    def _record(self, case: Case | None, error: ProvisioningError) -> None:
+    def _record(self, dialogue: Dialogue, case: Case | None, error: ProvisioningError) -> None:
         if case is not None and not self._around.record.has(case.key):
             console = self._around.console
-            self._around.record.add(losses.lost(case, error, console.findings(case.key), console.tail()))
+            found = console.findings(case.key)
+            self._around.record.add(losses.lost(case, error, found, console.tail(), dialogue.wall))
         self._around.record.sync()
 
     def _read_boot_id(self) -> str:

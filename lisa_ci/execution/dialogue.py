@@ -66,7 +66,7 @@ class Dialogue:
 
     ``run`` ends when all have their results, or when one that is watched left the machine dirty (``dirt`` says how),
     or with MachineLostError or OutOfTimeError; ``running`` is the case that ran then. ``is_in_trouble``: what was left
-    is more than a thing forgotten.
+    is more than a thing forgotten. ``wall`` is how long that case has run.
     """
 
     def __init__(
@@ -82,8 +82,14 @@ class Dialogue:
         self._around = around
         self._ended = 0
         self._running: int | None = None
+        self.wall = timedelta()
         self.dirt = ""
         self.is_in_trouble = False
+
+    @property
+    def last(self) -> Case:
+        """The case that ended last, or the first."""
+        return self._cases[max(0, self._ended - 1)].case
 
     @property
     def running(self) -> Case | None:
@@ -115,6 +121,7 @@ class Dialogue:
     def _follow(self, words: tuple[str, ...], deadline: Deadline, silence: timedelta) -> None:
         token = secrets.token_hex(8)
         begun = self._ended
+        talk: _Talk | None = None
         transcript = Transcript(self.keys[begun:], token)
         command = ("sh", self._installed.runner, self._installed.folder, token, *words)
         try:
@@ -124,6 +131,8 @@ class Dialogue:
                     talk.take(_received(channel, deadline, silence))
                 self.dirt, self.is_in_trouble = talk.dirt, talk.is_in_trouble
         finally:
+            if talk is not None and not words:
+                self.wall = timedelta(seconds=time.monotonic() - talk.began)
             self._around.record.sync()
             if transcript.ended or transcript.running:
                 self._ended = begun + transcript.ended
@@ -165,6 +174,7 @@ class _Talk:
         self._transcript = transcript
         self._around = around
         self._parser = Parser()
+        self.began = time.monotonic()
         self.dirt = ""
         self.is_in_trouble = False
 
@@ -188,6 +198,7 @@ class _Talk:
                 self._around.emit(Message(text=f"the runner works ({told})", level=Level.DEBUG))
             case Started(number=number):
                 case = self._cases[number - 1].case
+                self.began = time.monotonic()
                 self._around.record.started(case)
                 if case.risk is Risk.CRASH:
                     self._send(f"GO {number}\n")

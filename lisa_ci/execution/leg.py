@@ -402,7 +402,7 @@ class _Leg:
                 self._run_scenario(suite.scenario, dataclasses.replace(suite, cases=cases), group, record)
             except MachineLostError as error:
                 for case in cases:
-                    record.add(losses.lost(case, error, (), self._kernel.tail()))
+                    record.add(losses.lost(case, error, (), self._kernel.tail(), timedelta()))
                 record.sync()
                 if not self._open_cases(record):
                     continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
 from lisa_ci.errors import Loss, MachineLostError, ProvisioningError
@@ -32,10 +33,11 @@ _FULL: Final = "it left the machine's disk full"
 _QUIET: Final = frozenset({Category.OOM_KILL})  # told, but for itself no fault of the kernel
 
 
-def lost(case: Case, error: ProvisioningError, findings: Sequence[Finding], last_words: str) -> Result:
-    """The result of a case under which the machine, or the leg's time, went away."""
+def lost(case: Case, error: ProvisioningError, findings: Sequence[Finding], last_words: str, wall: timedelta) -> Result:
+    """The result of a case under which the machine, or the leg's time, went away, ``wall`` after it began."""
     loss = error.loss if isinstance(error, MachineLostError) else None
     mine = tuple(findings[:FINDINGS_LIMIT])
+    why = error.message.rpartition(" is lost: ")[2]  # the report knows the machine by its leg
     title = next((found.title for found in mine if found.category is not Category.OOM_KILL), "")
     detail = "\n\n".join(found.text for found in mine if found.text) or last_words
     expected = _EXPECTED.get(loss, set()) if loss else set()
@@ -47,14 +49,14 @@ def lost(case: Case, error: ProvisioningError, findings: Sequence[Finding], last
             case=case.id,
             title=case.title,
             outcome=Outcome.PASSED,
-            message=f"as expected: {error.message}"[:500],
+            message=f"as expected: {why}"[:500],
             detail=detail,
+            wall=wall,
             loss=loss,
             findings=mine,
         )
-    why = f"{error.message}: {title}" if title and title not in error.message else error.message
-    result = errored(case, f"while the case ran: {why}", detail=detail)
-    return dataclasses.replace(result, loss=loss, findings=mine)
+    result = errored(case, f"while the case ran: {why}{f': {title}' if title else ''}", detail=detail)
+    return dataclasses.replace(result, loss=loss, findings=mine, wall=wall)
 
 
 def judged(case: Case, ended: Ended, result: Result, findings: Sequence[Finding]) -> Result:
