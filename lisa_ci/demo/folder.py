@@ -5,14 +5,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from lisa_ci import files
-from lisa_ci.errors import LisaCiError, PipelineError
+from lisa_ci.errors import PipelineError, StorageError
 
 _MARK: Final = ".lisa-ci-demo"
 _MARK_TEXT: Final = b"made by `lisa-ci demo`; its next run removes what this one made, and nothing else\n"
+
+
+class Scenario(StrEnum):
+    """What a demo shows. RELEASE: everything from the image to its release. CRASH: how a leg survives its machine."""
+
+    RELEASE = "release"
+    CRASH = "crash"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +32,11 @@ class DemoFolder:
     @property
     def pipeline(self) -> Path:
         return self.root / "lisa-ci.yml"
+
+    @property
+    def suite(self) -> Path:
+        """The suite of scenario CRASH."""
+        return self.root / "crash"
 
     @property
     def image(self) -> Path:
@@ -59,8 +72,8 @@ class DemoFolder:
     def public_key(self) -> Path:
         return self.root / "trusted-key.pub"
 
-    def begin(self, image: Path) -> None:
-        """An empty place for a new run, with the pipeline file and the image in it.
+    def begin(self, image: Path, scenario: Scenario = Scenario.RELEASE) -> None:
+        """An empty place for a new run, with the scenario's pipeline file and the image in it.
 
         PipelineError where the folder holds something and is not the folder of an earlier demo.
         """
@@ -74,17 +87,23 @@ class DemoFolder:
             files.write_atomically(mark, _MARK_TEXT)
             for path in self._made():
                 _remove(path)
-            shutil.copyfile(files.shipped("templates") / "demo" / "lisa-ci.yml", self.pipeline)
+            templates = files.shipped("templates") / "demo"
+            match scenario:
+                case Scenario.RELEASE:
+                    shutil.copyfile(templates / "lisa-ci.yml", self.pipeline)
+                case Scenario.CRASH:
+                    shutil.copyfile(templates / "crash.yml", self.pipeline)
+                    shutil.copytree(templates / "crash", self.suite)
             self.image.symlink_to(image.absolute())
         except OSError as error:
-            raise LisaCiError(f"cannot write {error.filename}: {error.strerror}", hint="choose --out DIR") from error
+            raise StorageError.of(error.filename, error, hint="choose --out DIR") from error
 
     def forget_key(self) -> None:
         """The private key has done its work: a key nobody has can sign nothing else."""
         self.key.unlink(missing_ok=True)
 
     def _made(self) -> Iterator[Path]:
-        yield from (self.pipeline, self.image, self.plan, self.results, self.report)
+        yield from (self.pipeline, self.suite, self.image, self.plan, self.results, self.report)
         yield from (self.release, self.published, self.key, self.public_key)
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from lisa_ci import files
 from lisa_ci.commands import demo
 from lisa_ci.console import Console
+from lisa_ci.demo.crash import Survived
 from lisa_ci.errors import LisaCiError, ProvisioningError, SigningError
 from lisa_ci.model import Access, Leg, Plan, Profile, ReleaseSettings, Subject, Timeouts
 
@@ -154,3 +155,15 @@ def test_a_command_that_is_not_there_is_an_error_of_ours(program: Program) -> No
     result = program.run()
     assert isinstance(result.exception, LisaCiError)
     assert "verify" in result.exception.message
+
+
+@pytest.mark.parametrize(("problems", "code"), [((), 0), (("hangs has no result",), 1)])
+def test_the_crash_scenario_ends_with_what_was_survived_and_releases_nothing(
+    program: Program, monkeypatch: pytest.MonkeyPatch, problems: tuple[str, ...], code: int
+) -> None:
+    told = Survived(lines=("panics: errored",), problems=problems, summary="2 passed")
+    monkeypatch.setattr(demo.crash, "survived", lambda _results: told)
+    program.effects["report"] = lambda _words: 1
+    result = program.run("--scenario", "crash")
+    assert (result.exception, result.return_value) == (None, code)
+    assert program.verbs == ["plan", "run", "run", "report"]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lisa_ci import registry
-from lisa_ci.demo.folder import DemoFolder
+from lisa_ci.demo import crash
+from lisa_ci.demo.folder import DemoFolder, Scenario
 from lisa_ci.errors import LisaCiError, PipelineError
 from lisa_ci.model import Firmware
 from lisa_ci.pipeline import load_pipeline
@@ -35,6 +36,17 @@ def test_the_demo_s_pipeline_is_right_and_covers_both_kinds_of_firmware(tmp_path
     assert [profile.firmware for profile in pipeline.profiles] == [Firmware.BIOS, Firmware.UEFI]
     assert [len(profile.disks) for profile in pipeline.profiles] == [1, 3]
     assert {selection.suite.name for selection in pipeline.suites} == {"boot", "userland", "reboot"}
+
+
+def test_the_crash_scenario_has_a_suite_whose_cases_are_those_it_is_judged_by(tmp_path: Path, image: Path) -> None:
+    folder = DemoFolder(root=tmp_path / "out")
+    folder.begin(image, Scenario.CRASH)
+    pipeline = load_pipeline(folder.pipeline, registry.known())
+    assert [profile.name for profile in pipeline.profiles] == [crash.LEG]
+    (selection,) = pipeline.suites
+    assert [case.id for case in selection.suite.cases or ()] == list(crash.EXPECTED)
+    folder.begin(image)
+    assert not folder.suite.exists()
 
 
 def test_a_second_run_clears_the_first_and_keeps_what_others_put_there(tmp_path: Path, image: Path) -> None:
