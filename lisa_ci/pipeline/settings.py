@@ -110,7 +110,13 @@ KERNEL: Final = Table(
             example="build/arch/x86/boot/bzImage",
         ),
         setting(
-            Kernel, "modules", PATH, "Folder that holds lib/modules/VERSION of this kernel.", example="build/modules"
+            Kernel,
+            "modules",
+            PATH,
+            "Folder that holds lib/modules/VERSION of this kernel. They are copied into the machine after its login: "
+            "what it needs until then (virtio_blk, virtio_net, its file system, and qemu_fw_cfg for credentials) is in "
+            "the kernel or in its initrd.",
+            example="build/modules",
         ),
         setting(Kernel, "initrd", PATH, "Path of an initrd.", example="build/initrd.img"),
         setting(
