@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,20 @@ class EditedImage:
         partition = f"{self.path}@@{disk.ESP_START_MIB}M"
         subprocess.run(["mcopy", "-n", "-i", partition, f"::{name}", target], check=True)
 
+    def take_initrd(self, modules: Path, names: Sequence[str], target: Path) -> None:
+        """The image's initrd, with ``names`` loaded at its start; ``modules`` is lib/modules/VERSION.
+
+        What is found by these names depends on nothing else, or is named as well, after what it needs.
+        """
+        self.take_boot_file("initrd.img", target)
+        found = {path.stem: path for path in (modules / "kernel").rglob("*.ko")}
+        inside = f"usr/lib/modules/{modules.name}"
+        entries = {f"{inside}/{found[name].relative_to(modules)}": found[name].read_bytes() for name in names}
+        entries |= {f"{inside}/{path.name}": path.read_bytes() for path in modules.glob("modules.*")}
+        entries["conf/modules"] = "".join(f"{name}\n" for name in names).encode()
+        with target.open("ab") as file:
+            file.write(bytes(-file.tell() % 512) + newc(entries))
+
     def make_unbootable(self) -> None:
         """Only the boot code of the first sector goes; the partition table behind it stays."""
         with self.path.open("r+b") as file:
@@ -70,3 +84,17 @@ class EditedImage:
     @property
     def _root(self) -> str:
         return f"{self.path}?offset={disk.ROOT_START_MIB * disk.MIB}"
+
+
+def newc(entries: Mapping[str, bytes]) -> bytes:
+    """A cpio archive as the kernel reads it (Documentation/driver-api/early-userspace/buffer-format.rst)."""
+    folders = {str(folder): None for name in entries for folder in reversed(Path(name).parents) if folder.name}
+    archive = bytearray()
+    for number, (name, data) in enumerate([*folders.items(), *entries.items(), ("TRAILER!!!", b"")], start=1):
+        mode = 0o040755 if data is None else 0o100644
+        fields = (number, mode, 0, 0, 1, 0, len(data or b""), 0, 0, 0, 0, len(name) + 1, 0)
+        archive += b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+        archive += bytes(-len(archive) % 4)
+        archive += data or b""
+        archive += bytes(-len(archive) % 4)
+    return bytes(archive)
