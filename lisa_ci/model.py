@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
@@ -415,6 +416,29 @@ class Allowance:
     category: Category | None = None
 
 
+# ---- the baseline --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFailure:
+    """Cases that are known to fail, for a reason, as long as somebody answers for them.
+
+    ``case`` is a glob over ``suite#case``, ``profile`` one over the profile's name; ``expires`` is the last day (UTC)
+    on which it counts. ``link`` leads to what is known of it.
+    """
+
+    case: str
+    reason: str
+    owner: str
+    expires: date
+    profile: str = "*"
+    link: str = ""
+
+    def covers(self, profile: str, case: str) -> bool:
+        """True for a case (``suite#case``) on a profile that this entry is about, expired or not."""
+        return fnmatchcase(case, self.case) and fnmatchcase(profile, self.profile)
+
+
 # ---- pipeline and plan ---------------------------------------------------------------------------------------------
 
 
@@ -455,6 +479,7 @@ class Pipeline:
     release: ReleaseSettings
     allow_empty: bool = False
     console: tuple[Allowance, ...] = ()
+    baseline: tuple[KnownFailure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -532,6 +557,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     allow_empty: bool = False
     console: tuple[Allowance, ...] = ()
+    baseline: tuple[KnownFailure, ...] = ()
 
     def leg(self, leg_id: str) -> Leg | None:
         return next((leg for leg in self.legs if leg.id == leg_id), None)

@@ -15,7 +15,7 @@ from lisa_ci.errors import PipelineError, Problem
 from lisa_ci.events import Level, Message
 from lisa_ci.github.commands import command as workflow_command
 from lisa_ci.github.outputs import is_github
-from lisa_ci.pipeline import load_pipeline
+from lisa_ci.pipeline import baseline, load_pipeline
 from lisa_ci.pipeline.console_settings import expired
 from lisa_ci.pipeline.workflows import check_workflows
 from lisa_ci.planning import advice, counted
@@ -40,7 +40,10 @@ def command(console: Console, file: Path) -> None:
         _warn(console, f"{place}{warning.message}; {warning.hint}")
     for sentence in advice(pipeline) if pipeline else ():
         _warn(console, f"{file}: {sentence}")
-    for sentence in expired(pipeline.console, datetime.now(UTC).date()) if pipeline else ():
+    today = datetime.now(UTC).date()
+    for sentence in expired(pipeline.console, today) if pipeline else ():
+        _warn(console, f"{file}: {sentence}")
+    for sentence in baseline.expired(pipeline.baseline, today) if pipeline else ():
         _warn(console, f"{file}: {sentence}")
     if problems:
         error = PipelineError(f"{file}: {counted(len(problems), 'mistake')}", problems=tuple(problems))

@@ -19,7 +19,7 @@ from lisa_ci.github.event import attempt
 from lisa_ci.github.matrix import matrix_json
 from lisa_ci.github.outputs import is_github, set_output
 from lisa_ci.model import Plan
-from lisa_ci.pipeline import load_pipeline
+from lisa_ci.pipeline import baseline, load_pipeline
 from lisa_ci.pipeline.console_settings import expired
 from lisa_ci.pipeline.subject import find_subject
 from lisa_ci.planning import counted, explain, make_plan, refuse_empty
@@ -73,7 +73,8 @@ def command(
         text = explain(plan)
         click.echo(neutral(text) if is_github() else text, nl=False)
     # Not in the plan's own notes: the same pipeline gives the same plan on every day.
-    for note in [*plan.notes, *expired(plan.console, datetime.now(UTC).date())]:
+    today = datetime.now(UTC).date()
+    for note in [*plan.notes, *expired(plan.console, today), *baseline.expired(plan.baseline, today)]:
         console.emit(Message(text=note, level=Level.WARNING))
     refuse_empty(plan)
     _deliver(console, plan, out, previous=previous, with_matrix=with_matrix, is_quiet=with_reasons)

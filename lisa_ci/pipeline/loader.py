@@ -13,6 +13,7 @@ from lisa_ci.model import (
     Access,
     ImageSource,
     Kernel,
+    KnownFailure,
     Pipeline,
     Profile,
     ReleaseSettings,
@@ -21,6 +22,7 @@ from lisa_ci.model import (
     Timeouts,
     WayIn,
 )
+from lisa_ci.pipeline.baseline import load_baseline
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.console_settings import build_allowances
 from lisa_ci.pipeline.document import parse_document, shown
@@ -73,6 +75,7 @@ class _Assembly:
             self._check_subject(profiles)
         suites = self._suites(profiles if are_all else None)
         console = build_allowances(self._part("console"), self._reading)
+        baseline = self._baseline()
         if not self._reading.is_clean:
             return None
         values = self._found.plain()
@@ -89,7 +92,18 @@ class _Assembly:
             release=ReleaseSettings(**values.get("release", {})),
             allow_empty=values.get("allow_empty", False),
             console=console,
+            baseline=baseline,
         )
+
+    def _baseline(self) -> tuple[KnownFailure, ...]:
+        named = self._part("baseline")
+        if named is None:
+            return ()
+        try:
+            return load_baseline(self._folder / named.value)
+        except PipelineError as error:
+            self._reading.add(error.problems)
+            return ()
 
     def _part(self, *keys: str) -> Found | None:
         found: Found | None = self._found

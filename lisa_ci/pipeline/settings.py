@@ -390,6 +390,15 @@ PIPELINE: Final = Table(
         setting(Pipeline, "timeouts", TIMEOUTS, TIMEOUTS.description),
         setting(Pipeline, "release", RELEASE, RELEASE.description),
         setting(Pipeline, "console", CONSOLE, "Findings on the console that do not fail a case, each with a reason."),
+        Setting(
+            name="baseline",
+            kind=Text(words="a path", most=1000),
+            description=(
+                "File of known failures, which do not shut the gate: [the baseline](baseline.md). Relative to the "
+                "pipeline file."
+            ),
+            example="baseline.yml",
+        ),
         setting(
             Pipeline,
             "allow_empty",

@@ -43,6 +43,7 @@ def make_plan(pipeline: Pipeline, subject: Subject) -> Plan:
         ),
         allow_empty=pipeline.allow_empty,
         console=pipeline.console,
+        baseline=pipeline.baseline,
     )
 
 
