@@ -13,12 +13,6 @@ from lisa_ci.execution.record import errored
 from lisa_ci.model import Case, Category, Expectation, Finding, Outcome, Result
 
 FINDINGS_LIMIT: Final = 5  # of one result
-# How a case that ``expects`` something may lose its machine without being ERRORED by it.
-_EXPECTED: Final = {
-    Loss.PANIC: {Expectation.PANIC},
-    Loss.REBOOT: {Expectation.REBOOT, Expectation.PANIC},  # many kernels reboot by themselves after a panic
-    Loss.POWER_OFF: {Expectation.REBOOT},
-}
 # Bits of /proc/sys/kernel/tainted by which the kernel says that something went wrong in it (tainted-kernels.rst).
 TAINTS: Final = {
     1 << 4: "a machine check",
@@ -40,10 +34,7 @@ def lost(case: Case, error: ProvisioningError, findings: Sequence[Finding], last
     why = error.message.rpartition(" is lost: ")[2]  # the report knows the machine by its leg
     title = next((found.title for found in mine if found.category is not Category.OOM_KILL), "")
     detail = "\n\n".join(found.text for found in mine if found.text) or last_words
-    expected = _EXPECTED.get(loss, set()) if loss else set()
-    if loss is Loss.RUNNER and any(found.category is Category.OOM_KILL for found in mine):
-        expected = {Expectation.OOM}
-    if expected & set(case.expects):
+    if _happened(loss, mine) in case.expects:
         return Result(
             suite=case.suite,
             case=case.id,
@@ -57,6 +48,19 @@ def lost(case: Case, error: ProvisioningError, findings: Sequence[Finding], last
         )
     result = errored(case, f"while the case ran: {why}{f': {title}' if title else ''}", detail=detail)
     return dataclasses.replace(result, loss=loss, findings=mine, wall=wall)
+
+
+def _happened(loss: Loss | None, findings: Sequence[Finding]) -> Expectation | None:
+    """What the case did to its machine, in the words of what it may expect."""
+    said = {found.category for found in findings}
+    match loss:
+        case Loss.PANIC:
+            return Expectation.PANIC
+        case Loss.REBOOT:  # many kernels reboot by themselves after a panic
+            return Expectation.PANIC if Category.PANIC in said else Expectation.REBOOT
+        case Loss.RUNNER if Category.OOM_KILL in said:
+            return Expectation.OOM
+    return None
 
 
 def judged(case: Case, ended: Ended, result: Result, findings: Sequence[Finding]) -> Result:

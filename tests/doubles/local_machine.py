@@ -156,10 +156,38 @@ class LocalMachines:
 
 
 @dataclass
+class SnapshotMachines(LocalMachines):
+    """Machines with the abilities; ``problems`` are what the next calls of each name fail with."""
+
+    problem: str = ""
+    calls: list[str] = field(default_factory=list)
+    problems: dict[str, list[ProvisioningError]] = field(default_factory=dict)
+
+    def snapshot_problem(self) -> str:
+        return self.problem
+
+    def snapshot(self) -> None:
+        self._call("snapshot")
+
+    def restore(self, *, timeout: timedelta) -> None:
+        self._call("restore")
+
+    def diagnose(self) -> str:
+        self._call("diagnose")
+        return "it was asked why"
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if self.problems.get(name):
+            raise self.problems[name].pop(0)
+
+
+@dataclass
 class LocalPlatform:
-    """Gives ``machine``; or fails with ``failure`` when asked for one."""
+    """Gives ``machine``, or ``group``; or fails with ``failure`` when asked for one."""
 
     machine: Machine
+    group: LocalMachines | None = None
     failure: ProvisioningError | None = None
     leases: list[Lease] = field(default_factory=list)
     destroyed: int = 0
@@ -178,7 +206,7 @@ class LocalPlatform:
         if self.failure is not None:
             raise self.failure
         try:
-            yield LocalMachines(members=(self.machine,))
+            yield self.group or LocalMachines(members=(self.machine,))
         finally:
             self.destroyed += 1
 

@@ -36,7 +36,7 @@ from lisa_ci.model import (
     Task,
     Timeouts,
 )
-from tests.doubles.local_machine import LocalMachine, LocalPlatform
+from tests.doubles.local_machine import LocalMachine, LocalPlatform, SnapshotMachines
 
 STAGES = ["provision", "prepare", "inventory", "cases", "collect", "destroy"]
 END = "exit={exit} wall_ms=10 cpu_us=- memory=- dropped=0 lost=0 timeout=0"
@@ -171,13 +171,15 @@ class Desk:
     failure: ProvisioningError | None = None
     events: list[Event] = field(default_factory=list)
     platform: LocalPlatform | None = None
+    group: SnapshotMachines | None = None
+    profile: Profile = Profile(name="small", cores=3)
 
     def __post_init__(self) -> None:
         self.suites = {"boot": suite("boot", "abc"), **self.suites}
         (self.folder / "suite").mkdir(exist_ok=True)
 
     def run(self, **options: Any) -> Run:
-        leg = Leg(id="leg", profile=Profile(name="small", cores=3), tasks=self.tasks)
+        leg = Leg(id="leg", profile=self.profile, tasks=self.tasks)
         plan = Plan(
             name="p",
             subject=Subject(),
@@ -187,7 +189,7 @@ class Desk:
             suites=(),
             legs=(leg,),
         )
-        self.platform = LocalPlatform(self.machine, failure=self.failure)
+        self.platform = LocalPlatform(self.machine, failure=self.failure, group=self.group)
         suites = {name: replace_folder(one, self.folder / "suite") for name, one in self.suites.items()}
         return run_leg(
             plan,
