@@ -20,7 +20,8 @@ from typing import Final, Self
 from lisa_ci import files
 from lisa_ci.errors import LisaCiError, MachineLostError
 from lisa_ci.events import Emit, Level, Message
-from lisa_ci.execution.samples import Parser, Rates, Reading, Sample, Tally
+from lisa_ci.execution.samples import Parser, Rates, Reading, Sample
+from lisa_ci.execution.tally import Tally
 from lisa_ci.protocols import Channel, Machine
 
 FILE: Final = "samples.ndjson"

@@ -45,9 +45,13 @@ _KEY_MARK: Final = b"[lisa-ci: private key removed]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pattern:
-    """``hints``: one of them (lower case) is in every text that matches. Group 1 is removed, or everything."""
+    """``gate``, and one of ``hints``, are in every text that matches, in lower case: that is a quick look.
+
+    The group that matched is removed; where there is none, everything.
+    """
 
     name: str
+    gate: bytes = b""
     hints: tuple[bytes, ...]
     expression: re.Pattern[bytes]
 
@@ -74,12 +78,13 @@ _VALUE: Final = (
 _PATTERNS: Final = (
     _Pattern(
         name="GitHub token",
+        gate=b"_",
         hints=(b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_"),
         expression=re.compile(rb"(?<![A-Za-z0-9_])(?:gh[pousr]_|github_pat_)[A-Za-z0-9_.-]{20,2048}"),
     ),
     _Pattern(
         name="token",
-        hints=(b"glpat-", b"xoxa-", b"xoxb-", b"xoxp-", b"xoxr-", b"xoxs-", b"npm_", b"pypi-age"),
+        hints=(b"glpat-", b"xox", b"npm_", b"pypi-age"),
         expression=re.compile(
             rb"(?<![A-Za-z0-9_-])(?:glpat-|xox[abprs]-|npm_|pypi-AgE)(?=[A-Za-z_-]{0,64}[0-9])[A-Za-z0-9_-]{16,1024}"
         ),
@@ -109,6 +114,7 @@ _PATTERNS: Final = (
     ),
     _Pattern(
         name="password hash",
+        gate=b"$",
         hints=(b"$1$", b"$2", b"$5$", b"$6$", b"$7$", b"$y$", b"$gy$", b"$sm3$", b"$sha1$", b"$argon2"),
         expression=re.compile(
             rb"\$(?:1|2[abxy]?|5|6|7|y|gy|sm3|sha1|argon2[a-z]{0,2})\$[./A-Za-z0-9=,+-]{1,128}\$[./A-Za-z0-9$=,+-]{8,512}"
@@ -315,8 +321,11 @@ def _spans(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, bytes]]:
     found: list[tuple[int, int, bytes]] = []
     if _KEY_WORD in data[at:end]:
         found += _keys(data, at, end)
+    seen: dict[tuple[bytes, ...], bool] = {}
     for pattern in _PATTERNS:
-        if any(hint in lower for hint in pattern.hints):
+        if pattern.hints not in seen:
+            seen[pattern.hints] = pattern.gate in lower and any(hint in lower for hint in pattern.hints)
+        if seen[pattern.hints]:
             for match in pattern.expression.finditer(data, at, end):
                 group = match.lastindex or 0
                 found.append((*match.span(group), pattern.mark))

@@ -20,9 +20,9 @@ from lisa_ci.execution.samples import (
     Rates,
     Reading,
     Sample,
-    Tally,
     read,
 )
+from lisa_ci.execution.tally import Tally
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 # From a Debian 12 guest on QEMU: kernel 6.1, one virtio disk with two partitions, one virtio network.

@@ -349,6 +349,7 @@ def test_every_hint_is_in_every_match_of_its_pattern() -> None:
         data = f"{text}\n".encode()
         for pattern in scrubbing._PATTERNS:
             for match in pattern.expression.finditer(data):
+                assert pattern.gate in match[0].lower(), pattern.name
                 assert any(hint in match[0].lower() for hint in pattern.hints), pattern.name
 
 
