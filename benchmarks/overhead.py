@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -27,8 +27,9 @@ from benchmarks import peers
 from lisa_ci.drivers.shell import ShellDriver
 from lisa_ci.execution.caselist import Planned
 from lisa_ci.execution.clock import Deadline
-from lisa_ci.execution.dialogue import SILENCE, run_cases
+from lisa_ci.execution.dialogue import Dialogue, Surroundings
 from lisa_ci.execution.install import Installed, install, remove
+from lisa_ci.execution.kernel_log import KernelLog
 from lisa_ci.execution.record import Record
 from lisa_ci.files import LegFolder
 from lisa_ci.model import Case, Command
@@ -65,19 +66,19 @@ def our_runner(machine: Machine, installed: Installed, count: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
         with Record(LegFolder(Path(folder)), "bench", lambda _: None, reproduce="{case}") as record:
-            run_cases(
-                machine,
-                installed,
-                cases,
-                {},
+            kernel_log = KernelLog((), today=datetime.now(UTC).date())
+            kernel_log.follow(machine)
+            around = Surroundings(
+                environment={},
                 driver=lambda _: ShellDriver(),
                 drivers={"bench": "shell"},
                 record=record,
+                console=kernel_log,
                 deadline=Deadline(HOUR),
-                silence=SILENCE,
-                last_words=lambda: "",
+                silence=timedelta(seconds=60),
                 emit=lambda _: None,
             )
+            Dialogue(machine, installed, cases, around).run()
             if record.count != count:
                 sys.exit("cases were lost")
         return time.monotonic() - started

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from lisa_ci.ssh import Login
 
 _CASES: Final = (2, 12)  # the difference between the two runs is cases only, not the start of the tool
 _MINUTES: Final = 10 * 60
+_NEWEST_MINOR: Final = 14  # of Python 3
 
 
 class NotMeasuredError(Exception):
@@ -47,11 +48,23 @@ def _interpreter(oldest: tuple[int, int]) -> str:
     """A Python that the peer accepts: ours, or another one of this host."""
     if sys.version_info >= oldest:
         return sys.executable
-    for minor in range(14, oldest[1] - 1, -1):
-        found = shutil.which(f"python3.{minor}")
-        if found and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0:
-            return found
-    raise NotMeasuredError(f"not installed: it needs Python {oldest[0]}.{oldest[1]}, which is not here")
+    for minor in range(oldest[1], _NEWEST_MINOR + 1):
+        for found in _pythons(minor):
+            # A shim of pyenv is there for versions that are not chosen as well, and only then says so.
+            wanted = f"import sys, venv; sys.exit(sys.version_info[:2] != (3, {minor}))"
+            if subprocess.run([found, "-c", wanted], capture_output=True, check=False).returncode == 0:
+                return str(found)
+    raise NotMeasuredError(
+        f"not installed: it needs Python {oldest[0]}.{oldest[1]} or newer, which is neither on PATH nor among pyenv's"
+    )
+
+
+def _pythons(minor: int) -> Iterator[Path]:
+    """Where a Python 3.MINOR may be: on PATH, or one that pyenv has built."""
+    if on_path := shutil.which(f"python3.{minor}"):
+        yield Path(on_path)
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    yield from sorted(pyenv.glob(f"versions/3.{minor}*/bin/python3.{minor}"))
 
 
 def _installed(name: str, requirements: tuple[str, ...], oldest: tuple[int, int]) -> Path:
@@ -135,6 +148,8 @@ def _mslisa(programs: Path, login: Login, count: int, folder: Path) -> list[str]
 
 
 def _tmt(programs: Path, login: Login, count: int, folder: Path) -> list[str]:
+    if shutil.which("rsync") is None:
+        raise NotMeasuredError("it needs rsync on this host")
     (folder / ".fmf").mkdir()
     (folder / ".fmf" / "version").write_text("1\n")
     (folder / "bench.fmf").write_text("".join(f"/case{number}:\n  test: 'true'\n" for number in range(count)))
