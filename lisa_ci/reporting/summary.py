@@ -49,6 +49,7 @@ def _verdict(verdict: Verdict) -> Iterator[str]:
     yield f"## {sign} {code(verdict.name)} {told}"
     if verdict.reasons and all(reason.is_infrastructure for reason in verdict.reasons):
         yield "\nThe image was **not judged in full**: every reason is about infrastructure, and a retry may help."
+        yield "Re-run the failed jobs: only what has no proof runs again."
     yield from (f"\n> {code(note)}" for note in verdict.notes)
 
 
