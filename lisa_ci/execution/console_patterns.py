@@ -368,7 +368,7 @@ PATTERNS: Final = (
     Pattern(
         category=Category.WARNING,
         message="WARNING: fs/inode.c:417 at drop_nlink+0xc5/0x110, CPU#1: rm/5966",
-        head=re.compile(r"WARNING: (?P<file>[^\s:]+):\d+ at (?:(?P<function>[A-Za-z_][\w.]*)|\S+).*, CPU#\d+: "),
+        head=re.compile(r"WARNING: (?P<file>[^\s:]+):\d+ at (?:(?P<function>[A-Za-z_][\w.]*+)|\S++).*, CPU#\d+: "),
         words=(b"WARNING: ",),
         title="WARNING",
         origin="kernel/panic.c, newer",

@@ -187,9 +187,11 @@ class ConsoleWatch:
                 position = start
             end = block.find(b"\n", position)
             if end > position:
-                line = self._take_prompt(block[position : min(end, position + LINE_LIMIT)])
-                for one in self._boots.sift(parse_line(line, is_candidate=position in known)):
-                    self._take(one)
+                data = block[position : min(end, position + LINE_LIMIT)]
+                is_candidate = position in known
+                data = self._take_prompt(data) if is_candidate else data
+                for line in self._boots.sift(parse_line(data, is_candidate=is_candidate)):
+                    self._take(line)
             position = end + 1 if end >= 0 else len(block)
 
     @property
