@@ -156,7 +156,7 @@ def _tmt(programs: Path, login: Login, count: int, folder: Path) -> list[str]:
     (folder / "plan.fmf").write_text("discover: {how: fmf}\nexecute: {how: tmt}\n")
     guest = ["--guest", login.host, "--port", str(login.port), "--user", login.user, "--key", str(login.key)]
     steps = ["discover", "provision", "--how", "connect", *guest, "prepare", "execute", "report", "finish"]
-    return [str(programs / "tmt"), "--feeling-safe", "run", *steps]
+    return [str(programs / "tmt"), "--feeling-safe", "run", "--verbose", *steps]
 
 
 def _last(text: str) -> str:
