@@ -7,6 +7,7 @@ test hides failures, and a test that crashed early printed nothing. docs/drivers
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
@@ -131,7 +132,7 @@ class _Seen:
 def _read(completed: Completed) -> _Seen:
     seen = _Seen()
     head, rest = wording.parts(completed)
-    for line in (*wording.lines(head), *wording.lines(rest)):
+    for line in itertools.chain(wording.lines(head), wording.lines(rest)):
         text = _COLOUR.sub("", line) if "\x1b" in line else line
         found = _NEW.search(text)
         before = text[: found.start()].split() if found else []  # something may have been printed without a line's end
@@ -150,7 +151,7 @@ def _read(completed: Completed) -> _Seen:
 def _take(seen: _Seen, tag: Tag, text: str, place: Place | None) -> None:
     seen.lines[tag] += 1
     said = wording.one_line(text)
-    if _OUT_OF_TIME.search(said):
+    if tag in {Tag.INFO, Tag.BROK} and _OUT_OF_TIME.search(said):
         seen.is_out_of_time = True
     if tag is Tag.INFO:
         seen.said_passed |= _SAID_PASSED.search(said) is not None
