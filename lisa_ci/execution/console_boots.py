@@ -56,6 +56,8 @@ class Boots:
         self._differed = 0
         self._is_copy = False
         self._marks = Recent(_MARKS)
+        self._last_mark: float | None = None
+        self.went_back = False
 
     @property
     def is_attentive(self) -> bool:
@@ -87,12 +89,12 @@ class Boots:
         """A boot begins."""
         self._first.clear()
         self._attention = _ATTENTION
-        self._newest = None
+        self._newest = self._last_mark = None
         self.see(line.stamp)
 
     def rewind(self) -> None:
         """Time went back without a boot."""
-        self._newest = None
+        self._newest = self._last_mark = None
         self._held = None
 
     def sift(self, line: Line) -> list[Line]:
@@ -131,12 +133,15 @@ class Boots:
     # ---- markers ---------------------------------------------------------------------------------------------------
 
     def is_new_mark(self, line: Line) -> bool:
-        """A marker that did not come by before. An older stamp than the newest then means that time was put back."""
-        if line.stamp is None:
-            return True
+        """A marker that did not come by before."""
         if not self._marks.is_new(line):
             return False
-        if self.is_old(line.stamp):
+        # One process writes them, so their stamps are in order, unless the machine was put back to an earlier state.
+        last, self._last_mark = self._last_mark, line.stamp
+        self.went_back = line.stamp is not None and (
+            (last is not None and line.stamp < last) or self.is_old(line.stamp)
+        )
+        if self.went_back:
             self._newest = None
         return True
 

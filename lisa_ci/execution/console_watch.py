@@ -61,9 +61,9 @@ class CaseMark:
 class Marks:
     """What the console told of cases and boots.
 
-    ``running``: the case that runs now. ``cases``: those begun since the last boot, the last 64. ``interrupted``: the
-    case that ran when the last boot, restore or reset took the machine away from it. ``boots``: kernels that said who
-    they are. ``has_panicked``, ``panic_ended``: a panic of this boot has begun, has said its last line.
+    ``running``: the case that runs now. ``cases``: those begun since the last boot or restore, the last 64.
+    ``interrupted``: the case that ran when that took the machine away from it. ``boots``: kernels that said who they
+    are. ``has_panicked``, ``panic_ended``: since then a panic has begun, has said its last line.
     """
 
     running: str | None = None
@@ -218,20 +218,23 @@ class ConsoleWatch:
             self._take_kernel_line(line)
 
     def _start_boot(self, line: Line) -> None:
-        self._close_all()
         self._leave_case()
         self._boots.start(line)
         self._is_marked = False
         self._boot_count += 1
-        self._has_panicked = self._panic_ended = False
 
     def _leave_case(self) -> None:
+        """The machine is another one now, or one of earlier: no case runs, and what was told is over."""
+        self._close_all()
         self._running, self._interrupted = None, self._running
         self._cases.clear()
+        self._has_panicked = self._panic_ended = False
 
     def _take_mark(self, line: Line, mark: re.Match[str]) -> None:
         if not self._boots.is_new_mark(line):
             return
+        if self._boots.went_back:
+            self._leave_case()
         self._boots.learn(line)
         self._is_marked = True
         if self._running is not None:

@@ -323,6 +323,20 @@ def test_a_panic_has_begun_and_ended_until_the_next_boot() -> None:
     assert (watch.marks.has_panicked, watch.marks.panic_ended, watch.marks.boots) == (False, False, 2)
 
 
+def test_a_machine_that_is_put_back_has_no_longer_panicked() -> None:
+    panic = (
+        b"[   50.000000] Kernel panic - not syncing: x\n[   50.000001] ---[ end Kernel panic - not syncing: x ]---\n"
+    )
+    told = ConsoleWatch(today=TODAY)
+    told.feed(mark("case a#one", 49) + panic)
+    told.rewind()
+    seen = ConsoleWatch(today=TODAY)
+    seen.feed(mark("case a#one", 49) + panic + mark("case a#two", 48.9))
+    for watch in (told, seen):
+        assert (watch.marks.has_panicked, watch.marks.panic_ended, watch.marks.interrupted) == (False, False, "a#one")
+    assert [one.case for one in seen.marks.cases] == ["a#two"]
+
+
 # ---- the allow-list ------------------------------------------------------------------------------------------------
 
 ALLOWANCE: dict[str, Any] = {"reason": "known", "owner": "kernel-team", "expires": TODAY}
