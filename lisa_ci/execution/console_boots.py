@@ -15,8 +15,9 @@ from lisa_ci.execution.console_lines import Line
 SLACK: Final = 1.0  # seconds; CPUs do not stamp in perfect order
 _FIRST_LINES: Final = 64  # of a boot, kept to know them again
 _ATTENTION: Final = 400  # lines after the start of a boot that are read for them
-_DOUBT: Final = 64  # lines
-_CERTAIN: Final = 3  # lines that repeat, or do not
+_DOUBT: Final = 512  # lines; those before the kernel's clock runs are often 200
+_REPEATED: Final = 3  # lines that prove a copy
+_DIFFERENT: Final = 6  # lines that prove a boot; a copy has some that the console's log level left out
 _MARKS: Final = 16384
 _NOT_YET: Final = 0.0001  # seconds; before its clock runs, stamps of all boots are the same
 
@@ -44,7 +45,7 @@ class Recent:
 
 
 class Boots:
-    """Decides line by line; holds back at most 64 lines while in doubt."""
+    """Decides line by line; holds back at most 512 lines while in doubt."""
 
     def __init__(self) -> None:
         self.has_stamps = False
@@ -106,16 +107,22 @@ class Boots:
             self._attention = max(0, self._attention - 1)
             return [line]
         self._held.append(line)
-        if line.stamp is not None and line.stamp > _NOT_YET:
-            if (line.stamp, line.text) in self._first:
-                self._agreed += 1
-            else:
-                self._differed += 1
-        if self._agreed >= _CERTAIN:
+        self._weigh(line)
+        if self._agreed >= _REPEATED:
             self._is_copy = True
-        elif self._differed < _CERTAIN and len(self._held) < _DOUBT:
+        elif self._differed < _DIFFERENT and len(self._held) < _DOUBT:
             return []
         return self.give_up()
+
+    def _weigh(self, line: Line) -> None:
+        if line.stamp is None or not _is_telling(line.stamp):
+            return
+        if (line.stamp, line.text) in self._first:
+            self._agreed += 1
+        elif self._newest is not None and line.stamp >= self._newest:
+            self._agreed = _REPEATED  # the copy is over, and the kernel goes on
+        else:
+            self._differed += 1
 
     def give_up(self) -> list[Line]:
         """The lines that are held back: without proof of a copy they begin a boot."""
@@ -125,7 +132,7 @@ class Boots:
     def learn(self, line: Line) -> None:
         """A line of the kernel that is no copy."""
         self.see(line.stamp)
-        if self._attention and line.stamp is not None and line.stamp > _NOT_YET:
+        if self._attention and line.stamp is not None and _is_telling(line.stamp):
             self._first.add((line.stamp, line.text))
             if len(self._first) >= _FIRST_LINES:
                 self._attention = 0
@@ -144,6 +151,11 @@ class Boots:
         if self.went_back:
             self._newest = None
         return True
+
+
+def _is_telling(stamp: float) -> bool:
+    """A stamp that another boot would hardly have: the clock runs, and in microseconds, not in ticks of 1 or 4 ms."""
+    return stamp > _NOT_YET and round(stamp * 1_000_000) % 1000 != 0
 
 
 def _says_version(line: Line) -> bool:

@@ -301,7 +301,7 @@ def test_a_report_that_a_restore_cuts_off_is_not_lost() -> None:
 
 
 def test_a_boot_is_seen_before_its_first_lines_prove_it_when_the_console_ends_there() -> None:
-    first = b"".join(b"[    0.%06d] line %d\n" % (number * 1000, number) for number in range(1, 10))
+    first = b"".join(b"[    0.%06d] line %d\n" % (number * 1001, number) for number in range(1, 10))
     boot = b"[    0.000000] Linux version 6.1.0\n" + first
     again = b"[    0.000000] Linux version 6.1.0\n[    0.000000] Command line: x\n"
     assert watched(boot + splat() + again)[1].marks.boots == 2
