@@ -104,7 +104,7 @@ class CaseRunner:
     def _asked_again(self, dialogue: Dialogue, error: MachineLostError) -> MachineLostError:
         """The machine may live: then it knows how the cases ended that we have not heard of."""
         group = self._group
-        if not group.reach(timeout=_SHORT if group.can_refresh else self._boot):
+        if not group.reach(timeout=min(_SHORT, self._around.silence) if group.can_refresh else self._boot):
             self._is_gone = not group.can_refresh
             return error
         boot_id = self._read_boot_id()

@@ -109,6 +109,8 @@ class Dialogue:
         limit = around.deadline.at_most(around.silence)
         place = f"{self._installed.folder}/cases"
         completed = self._machine.run("sh", "-c", _WRITE_LIST, "list", place, timeout=limit, stdin=wanted)
+        if completed.is_timed_out:
+            raise MachineLostError("the list of cases could not be written into the machine", loss=Loss.SILENCE)
         if completed.exit != 0:
             why = completed.output.decode("utf-8", "replace").strip()[-200:]
             raise ProvisioningError(f"the list of cases could not be written into the machine: {why}")

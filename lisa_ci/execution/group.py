@@ -64,6 +64,7 @@ class Group:
         self._emit = emit
         self._life = contextlib.ExitStack()
         self._has_snapshot = False
+        self._installed: Installed | None = None
         self.recoveries: list[Recovery] = []
 
     # ---- coming and going ------------------------------------------------------------------------------------------
@@ -88,7 +89,15 @@ class Group:
         return self._machines.members[0]
 
     @property
+    def has_installed(self) -> bool:
+        """Whether anything of ours was brought into a machine."""
+        return self._installed is not None
+
+    @property
     def installed(self) -> Installed:
+        """What ``prepare`` brought into the machine."""
+        if self._installed is None:
+            raise RuntimeError("nothing was prepared")
         return self._installed
 
     @contextlib.contextmanager
@@ -160,10 +169,19 @@ class Group:
             return Method.RECONNECT
         self._has_snapshot = False
         self._life.close()
+        try:
+            self._begin_again()
+        except ProvisioningError as error:
+            self._deadline.check()
+            self._say(f"no machine ({error.message}); trying once more", Level.WARNING)
+            self._life.close()
+            self._begin_again()
+        return Method.REBOOT
+
+    def _begin_again(self) -> None:
         self.start()
         self.prepare()
         self.keep_state()
-        return Method.REBOOT
 
     def reach(self, *, timeout: timedelta) -> bool:
         """Whether the first machine answers again, on a new connection."""

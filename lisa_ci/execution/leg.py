@@ -290,11 +290,8 @@ class _Leg:
             self._say(f"end it: {end}")
 
     def _use(self, group: Group, record: Record) -> None:
-        with self._stage("prepare"):
-            group.prepare()
         try:
-            with self._stage("inventory"):
-                self._take_inventory(group.machine, group.installed, record)
+            self._make_ready(group, record)
             expected = len(self._open_cases(record))
             if expected > 1 and not self.settings.keep and group.has_snapshots:
                 with self._stage("snapshot"):
@@ -305,6 +302,17 @@ class _Leg:
         finally:
             with self._stage("collect"):
                 self._collect(group)
+
+    def _make_ready(self, group: Group, record: Record) -> None:
+        """A machine that is lost before its first case costs no result, so it is tried with one more."""
+        try:
+            with self._stage("prepare"):
+                group.prepare()
+            with self._stage("inventory"):
+                self._take_inventory(group.machine, group.installed, record)
+        except MachineLostError as error:
+            group.refresh(error.message, None)
+            self._take_inventory(group.machine, group.installed, record)
 
     def _prepared(self, machine: Machine) -> Installed:
         limit = self._deadline.at_most(self._plan.timeouts.boot)
@@ -374,8 +382,9 @@ class _Leg:
             boot=boot,
         ).run()
         if not self._kernel.has_console:
-            said = group.machine.run("sh", "-c", _DMESG, timeout=self._deadline.at_most(_SHORT))
-            self._kernel.read_dmesg(said.output)
+            with contextlib.suppress(MachineLostError):  # the results are there, this is evidence beside them
+                said = group.machine.run("sh", "-c", _DMESG, timeout=self._deadline.at_most(_SHORT))
+                self._kernel.read_dmesg(said.output)
 
     def _wants_fresh(self, planned: Planned) -> bool:
         return planned.case.dirty or self._suites[planned.case.suite].isolation is Isolation.CASE
@@ -424,6 +433,12 @@ class _Leg:
             record.add(errored(case, f"scenario {name} gave no result for the case"))
         record.sync()
 
+    def _answering(self, group: Group) -> None:
+        try:
+            group.machine.run("true", timeout=_SHORT)
+        except MachineLostError:
+            group.machine.reconnect(timeout=_SHORT)
+
     def _collect_evidence(self, machine: Machine, reason: str) -> None:
         collected = collect.on_failure(machine, self._folder.telemetry, reason=reason)
         if collected.folder:
@@ -431,7 +446,11 @@ class _Leg:
 
     def _collect(self, group: Group) -> None:
         """Harmless where the machine does not answer: the results are what counts."""
+        if not group.has_installed:
+            return
         try:
+            if self._leg.profile.endpoint is not None:  # it lives on, so nothing of ours may stay there
+                self._answering(group)
             collect.telemetry(group.machine, self._folder.telemetry, timeout=_SHORT)
             if not self.settings.keep:
                 remove(group.machine, group.installed, timeout=_SHORT)

@@ -304,3 +304,45 @@ def test_a_lost_machine_in_a_scenario_costs_its_cases_and_the_next_scenario_has_
     run = desk.run()
     assert desk.result("reboot#x").loss is Loss.SILENCE
     assert [recovery.reason for recovery in run.recoveries] == ["did not come back"]
+
+
+# ---- before, between and behind the cases --------------------------------------------------------------------------
+
+
+def once(desk: Desk, part: str, error: MachineLostError) -> None:
+    """The next command with ``part`` in it loses the machine."""
+    run = desk.machine.run
+
+    def answer(*command: str, **more: Any) -> Completed:
+        if any(part in word for word in command):
+            desk.machine.run = run  # type: ignore[method-assign]
+            raise error
+        return run(*command, **more)
+
+    desk.machine.run = answer  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("part", ["mktemp", "uname", "umask 077; cat"])
+def test_a_machine_that_is_lost_before_its_first_case_is_tried_with_another(desk: Desk, part: str) -> None:
+    once(desk, part, MachineLostError("gone", loss=Loss.PANIC))
+    run = desk.run()
+    assert desk.outcomes == OK
+    assert [(one.reason, one.case) for one in run.recoveries] == [("gone", None)]
+
+
+def test_a_boot_that_fails_in_the_middle_of_a_leg_is_tried_once_more(desk: Desk) -> None:
+    desk.group = None
+    desk.machine.at["boot#a"] = loses(Loss.DESTROYED)
+    once(desk, "mktemp", MachineLostError("lost again"))
+    assert desk.run().error == ""
+    assert desk.outcomes == {**OK, "boot#a": Outcome.ERRORED}
+
+
+def test_a_machine_of_others_that_is_lost_behind_its_last_case_was_judged_and_is_cleaned(desk: Desk) -> None:
+    desk.group = None
+    desk.profile = Profile(name="desk", platform="ssh", endpoint=Endpoint(host="h"))
+    desk.machine.console_text = b""
+    once(desk, "command -v dmesg", MachineLostError("gone"))
+    run = desk.run()
+    assert desk.outcomes == OK
+    assert run.error == ""
