@@ -332,10 +332,15 @@ def test_a_machine_that_is_lost_before_its_first_case_is_tried_with_another(desk
 
 def test_a_boot_that_fails_in_the_middle_of_a_leg_is_tried_once_more(desk: Desk) -> None:
     desk.group = None
-    desk.machine.at["boot#a"] = loses(Loss.DESTROYED)
-    once(desk, "mktemp", MachineLostError("lost again"))
+
+    def lose() -> bytes:
+        once(desk, "mktemp", MachineLostError("lost again"))
+        raise MachineLostError("gone", loss=Loss.DESTROYED)
+
+    desk.machine.at["boot#a"] = lose
     assert desk.run().error == ""
     assert desk.outcomes == {**OK, "boot#a": Outcome.ERRORED}
+    assert "no machine (lost again); trying once more" in said(desk)
 
 
 def test_a_machine_of_others_that_is_lost_behind_its_last_case_was_judged_and_is_cleaned(desk: Desk) -> None:
