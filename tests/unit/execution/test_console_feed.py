@@ -92,9 +92,9 @@ def test_polls_with_nothing_new_read_64_bytes() -> None:
 
 
 def test_the_log_of_a_machine_without_a_console_can_be_watched_instead() -> None:
-    log = b"[    0.000000] Linux version 6.1.0\n[    3.000000] lisa-ci: case a#b\n" + warning(5)
+    log = b"[    0.000000] Linux version 6.1.0\n[    3.000217] lisa-ci: case a#b\n" + warning(5)
     watch = ConsoleWatch(today=TODAY)
     assert [finding.case for finding in watch.feed(log)] == ["a#b"]
-    assert watch.feed(log + b"[    6.000000] more\n") == []
+    assert watch.feed(log + b"[    6.000911] more\n") == []
     assert watch.finish() == []
     assert (watch.marks.running, watch.marks.boots) == ("a#b", 1)
