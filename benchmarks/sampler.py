@@ -1,9 +1,10 @@
 """What the sampler costs the machine, beside what people run for the same numbers.
 
-All contenders sample once a second, at the same time, for SECONDS: ours in each shell, asked as the host asks; a shell
-loop that runs ``cat`` over the same files and ``sleep 1``; ``vmstat 1``, a C program that tells of less. The time is
-user and system time of a contender and of every process it made, from the kernel's accounts (wait4). In the end ours
-once more as a leg has it, over SSH: there the time of sshd's process for the connection counts as well.
+All contenders sample once a second, at the same time, for SECONDS: ours in awk and, as on a machine that has none, in
+each shell, asked as the host asks; a shell loop that runs ``cat`` over the same files and ``sleep 1``; ``vmstat 1``, a
+C program that tells of less. The time is user and system time of a contender and of every process it made, from the
+kernel's accounts (wait4). In the end ours once more as a leg has it, over SSH: there the time of sshd's process for the
+connection counts as well.
 
     python benchmarks/sampler.py [--seconds 60]
 """
@@ -34,7 +35,8 @@ PEERS = {
     "cat loop, one cat for all": "cd /proc; while :; do cat $FILES; sleep 1; done",
     "vmstat 1": "exec vmstat -n 1",
 }
-SHELLS = {"dash": ("dash",), "bash": ("bash", "--posix"), "busybox ash": ("busybox", "ash")}
+SHELLS = {"dash": ("dash",), "bash": ("bash", "--posix"), "busybox (has its own awk)": ("busybox", "ash")}
+WITHOUT_AWK = "PATH=/nonexistent\n"
 TARGET_PERCENT = 1.0
 
 
@@ -60,7 +62,8 @@ def end(process: subprocess.Popen[bytes]) -> float:
 
 def side_by_side(seconds: int) -> dict[str, float]:
     """Percent of one processor, by contender."""
-    ours = {f"lisa-ci, {name}": start(*shell, "-c", script(), "s") for name, shell in SHELLS.items()}
+    ours = {f"lisa-ci, {name}": start(*shell, "-c", WITHOUT_AWK + script(), "s") for name, shell in SHELLS.items()}
+    ours["lisa-ci, awk"] = start("sh", "-c", script(), "s")
     peers = {name: start("dash", "-c", line) for name, line in PEERS.items()}
     began = time.monotonic()
     for number in range(seconds):
