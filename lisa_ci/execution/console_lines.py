@@ -12,9 +12,7 @@ _ANSI: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 # "[   12.345678]", "[   12.345678][  T123]" or "[   12.345678] [    C1]" (CONFIG_PRINTK_CALLER); print_prefix() in
 # kernel/printk/printk.c. A program that ended its line without a line break leaves its text in front.
-_STAMPED: Final = re.compile(
-    r"(?:<\d{1,3}>)?(?P<stamp>\[ *(?P<seconds>\d{1,9}\.\d{6})\](?: ?\[ *(?P<caller>[TC]\d+)[^\]]{0,24}\])?) ?"
-)
+_STAMPED: Final = re.compile(r"(?:<\d{1,3}>)?(\[ *(\d{1,9}\.\d{6})\](?: ?\[ *([TC]\d+)[^\]]{0,24}\])?) ?")
 STAMPS: Final = re.compile(rb"\n(?:<\d{1,3}>)?\[ *(\d{1,9}\.\d{6})\]")
 """Finds the seconds of stamps in many lines at once; the text starts with a line break."""
 _LEVEL: Final = re.compile(r"<\d{1,3}>")
@@ -44,5 +42,6 @@ def parse_line(data: bytes, *, is_candidate: bool = True) -> Line:
     found = _STAMPED.search(raw)
     if found is None:
         return Line(_LEVEL.sub("", raw, count=1) if raw.startswith("<") else raw, None, "", raw, is_candidate)
+    stamp, seconds, caller = found.groups()
     text = raw[found.end() :]
-    return Line(text, float(found["seconds"]), found["caller"] or "", f"{found['stamp']} {text}", is_candidate)
+    return Line(text, float(seconds), caller or "", f"{stamp} {text}", is_candidate)

@@ -102,7 +102,7 @@ class Report:
             self.is_over = True
 
     def _look_for_others(self, text: str, *, is_part: bool) -> None:
-        if _END_TRACE.match(text):
+        if text.startswith(("---", "===")) and _END_TRACE.match(text):
             self.is_over = True
         elif is_part or not text or _PART.match(text):
             self._foreign = 0
@@ -113,14 +113,14 @@ class Report:
             self._patience = 1
 
     def _learn(self, text: str) -> None:
-        if _BEGIN_TRACE.search(text):
+        if "race:" in text and _BEGIN_TRACE.search(text):
             self._is_first_trace = not self._frames
             self.has_trace = True
             self._patience = min(self._patience, _AFTER_TRACE)
             return
         if not self._counter and (counter := _COUNTER.match(text)):
             self._counter = _function(counter["name"])
-        if not self.has_trace and not self._locked_at and (lock := _LOCKED_AT.match(text)):
+        if not self.has_trace and not self._locked_at and " at: " in text and (lock := _LOCKED_AT.match(text)):
             self._locked_at = _function(lock["name"])
         if self._is_first_trace and len(self._frames) < FRAMES:
             self._learn_frame(text)
