@@ -7,7 +7,7 @@
 # SIGKILL - QEMU is killed and FOLDER and LINK are removed. QEMU dies with this shell, too (the kernel sees to that).
 # Words on the pipe: "start" runs the command in FOLDER/command; "keep SECONDS" outlives lisa-ci for that long.
 set -u
-folder=$2 link=$3 qemu='' timer=''
+folder=$2 link=$3 qemu='' timer='' seconds=0
 
 finish() {
     trap '' TERM HUP INT
@@ -17,6 +17,8 @@ finish() {
     if [ -f "$folder/lease.json" ]; then # only ever what lisa-ci marked as its own
         rm -rf -- "$folder"
         rm -f -- "$link"
+        # Who kept the machine is gone, and left the folder around ours for it.
+        [ "$seconds" -eq 0 ] || rmdir -- "${folder%/*}" 2>/dev/null
     fi
 }
 trap finish EXIT
@@ -24,7 +26,6 @@ trap 'exit 143' TERM HUP
 trap '' INT
 
 exec 3<"/proc/self/fd/$1" 4<&0 0</dev/null
-seconds=0
 while read -r word value <&3; do
     case $word in
     start)

@@ -179,6 +179,8 @@ def _ended(link: Path, lease: LeaseFile) -> Leftover:
     for pid in processes_with(process_mark(link.name)):
         _gone_after(process_name(pid), signal.SIGKILL)
     is_removed = remove(folder, link)
+    with suppress(OSError):  # the folder around it was left for this machine; another one's keeps it
+        folder.parent.rmdir()
     return Leftover(what=f"machine {link.name} in {folder}", owner=lease.owner, is_removed=is_removed)
 
 
