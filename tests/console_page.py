@@ -66,8 +66,8 @@ report that was begun, and its title and fingerprint stay the same.
 - A program that may write to `/dev/kmsg` can print what only a kernel should. So can one that prints stamps of its own
   that are ahead of the kernel's. A hostile machine can hide and invent findings: the watch is for machines that err.
 - Where the kernel stamps nothing (`printk.time=0`), what a test prints counts as the kernel's.
-- A kernel that boots with `quiet` does not show its first line, its warnings or our markers: only what is an error is
-  seen then, and belongs to no case. A copy of its whole log on the console is taken for another boot.
+- A kernel that boots with `quiet` does not show its first line, nor what it warns of during its boot; while cases run,
+  the runner lets notices through. A copy of such a kernel's whole log on the console is taken for another boot.
 - Where a program writes into the middle of a kernel's line, that line is lost.
 - Reports of a kernel that died before its console was up.
 
