@@ -420,7 +420,7 @@ def test_a_kept_machine_goes_on_until_its_time_is_over(kept: Guard) -> None:
     folder = kept.scratch.folder
     assert processes(folder)
     assert wait_until(lambda: not folder.exists(), 1 + GONE_SECONDS)
-    assert not processes(folder)
+    assert wait_until(lambda: not processes(folder), GONE_SECONDS)
 
 
 def test_a_kept_machine_is_ended_by_a_sweep_that_names_it(kept: Guard) -> None:
