@@ -78,6 +78,27 @@ def test_kselftest_s_runner_and_the_driver_agree_on_the_runner_s_output(ran: dic
     assert result.outcome is verdict_of_runner(ran["runner"]), result.message
 
 
+CAP: Final = 64 << 10  # what the runner keeps of the beginning and of the end
+
+
+@pytest.mark.parametrize("ran", [ran for ran in KSELFTEST if len(ran["output"]) > 2 * CAP], ids=lambda ran: ran["test"])
+def test_kselftest_s_runner_and_the_driver_agree_on_what_is_kept_of_long_output(ran: dict[str, Any]) -> None:
+    whole = ran["output"].encode()
+    cut = Completed(
+        exit=ran["exit"],
+        output=whole[:CAP] + whole[-CAP:],
+        head_bytes=CAP,
+        dropped_bytes=len(whole) - 2 * CAP,
+    )
+    assert KselftestDriver().interpret(case_of(ran), cut).outcome is verdict_of_runner(ran["runner"])
+
+
+def test_there_are_enough_captured_programs_and_long_ones_among_them() -> None:
+    assert len(KSELFTEST) >= 90
+    assert len(LTP) >= 75
+    assert any(len(ran["output"]) > 2 * CAP for ran in KSELFTEST)
+
+
 @pytest.mark.parametrize("ran", [ran for ran in KSELFTEST if ran["exit"] not in {0, 4}], ids=lambda ran: ran["test"])
 def test_a_failed_kselftest_points_into_the_tree(ran: dict[str, Any]) -> None:
     result = KselftestDriver().interpret(case_of(ran), Completed(exit=ran["exit"], output=ran["output"].encode()))
