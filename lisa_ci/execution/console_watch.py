@@ -62,8 +62,9 @@ class Marks:
     """What the console told of cases and boots.
 
     ``running``: the case that runs now. ``cases``: those begun since the last boot or restore, the last 64.
-    ``interrupted``: the case that ran when that took the machine away from it. ``boots``: kernels that said who they
-    are. ``has_panicked``, ``panic_ended``: since then a panic has begun, has said its last line.
+    ``interrupted``: the case that ran when that took the machine away from it, until another one has ended. ``boots``:
+    kernels that said who they are. ``has_panicked``, ``panic_ended``: since then a panic has begun, has said its last
+    line.
     """
 
     running: str | None = None
@@ -239,6 +240,7 @@ class ConsoleWatch:
         self._is_marked = True
         if self._running is not None:
             self._cases[-1] = CaseMark(case=self._running, is_ended=True)
+            self._interrupted = None
         self._running = mark["case"]
         if self._running is not None:
             self._cases.append(CaseMark(case=self._running, is_ended=False))

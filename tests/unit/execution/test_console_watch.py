@@ -335,6 +335,8 @@ def test_a_machine_that_is_put_back_has_no_longer_panicked() -> None:
     for watch in (told, seen):
         assert (watch.marks.has_panicked, watch.marks.panic_ended, watch.marks.interrupted) == (False, False, "a#one")
     assert [one.case for one in seen.marks.cases] == ["a#two"]
+    seen.feed(mark("end", 48.95))
+    assert (seen.marks.running, seen.marks.interrupted) == (None, None)
 
 
 # ---- the allow-list ------------------------------------------------------------------------------------------------
