@@ -49,6 +49,7 @@ class Boots:
 
     def __init__(self) -> None:
         self.has_stamps = False
+        self.is_stampless = False
         self._newest: float | None = None
         self._first: set[tuple[float, str]] = set()
         self._attention = 0
@@ -67,7 +68,7 @@ class Boots:
     def see(self, stamp: float | None) -> None:
         """A stamp came by."""
         if stamp is not None:
-            self.has_stamps = True
+            self.has_stamps = not self.is_stampless
             if self._newest is None or stamp > self._newest:
                 self._newest = stamp
 
@@ -91,6 +92,7 @@ class Boots:
         self._first.clear()
         self._attention = _ATTENTION
         self._newest = self._last_mark = None
+        self.is_stampless = line.stamp is None
         self.see(line.stamp)
 
     def rewind(self) -> None:

@@ -212,6 +212,8 @@ class ConsoleWatch:
             self._take_program_line(line)
         elif line.is_candidate and self._boots.is_start(line):
             self._start_boot(line)
+        elif line.stamp is not None and self._boots.is_stampless:
+            self._take_program_line(line)
         elif line.is_candidate and (mark := _MARK.match(line.text)):
             self._take_mark(line, mark)
         elif not self._boots.is_old(line.stamp):
