@@ -61,7 +61,7 @@ class Life:
         self._lock = threading.Lock()
         self._signs = Signs()
         self._console_began = self._console_bytes()
-        self._console_after_restore = 0
+        self._console_at_begin = self._console_began
         self._was_up = False
         self._is_restored = False
         self._asked_at = 0.0
@@ -126,7 +126,7 @@ class Life:
             self._signs = Signs(has_crash_kernel=self._signs.has_crash_kernel)
         self._is_restored = True
         self._console_began = self._console_bytes()
-        self._console_after_restore = self._console_began
+        self._console_at_begin = self._console_began
 
     @property
     def has_panicked(self) -> bool:
@@ -144,9 +144,10 @@ class Life:
     def _flood(self) -> Death | None:
         """The console's file is on the host's disk: what writes it without end is stopped.
 
-        After a restore there is room for a sixteenth more: a machine that floods again must not fill the disk either.
+        A machine that begins with a console of before, or is restored, has room for a sixteenth more: one that floods
+        again must not fill the disk either.
         """
-        if self._console_bytes() <= max(MOST_CONSOLE_BYTES, self._console_after_restore + MOST_CONSOLE_BYTES // 16):
+        if self._console_bytes() <= max(MOST_CONSOLE_BYTES, self._console_at_begin + MOST_CONSOLE_BYTES // 16):
             return None
         self._qmp.post("stop")
         return Death(

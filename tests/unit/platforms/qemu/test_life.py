@@ -149,6 +149,7 @@ def test_a_console_without_end_is_stopped_and_has_less_room_after_a_restore(
     assert given.life.death() is None
     given.prints(b"x")
     assert given.life.death() is not None
+    assert Given(given.console).up().life.death() is None, "the next machine goes on in the same file"
 
 
 def test_after_a_restore_nothing_of_before_counts_and_the_first_command_mends(given: Given) -> None:
