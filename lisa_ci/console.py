@@ -13,7 +13,7 @@ from collections import Counter
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import IO, TYPE_CHECKING, Final, Protocol, Self
 
 from lisa_ci import events
 from lisa_ci.events import Event, Level
@@ -32,6 +32,8 @@ _COLOUR: Final = {
 }
 _OUTPUT_LIMIT: Final = 64 << 10
 _LINE_LIMIT: Final = 400
+_REMEMBERED: Final = 256  # warnings that are not told a second time
+_MIB: Final = 1 << 20
 
 
 class _Drawer(Protocol):
@@ -46,6 +48,7 @@ class Console(AbstractContextManager["Console"]):
         self._drawer = drawer
         self._is_verbose = verbose
         self._lock = threading.Lock()
+        self._warned: set[tuple[str, str]] = set()
 
     @classmethod
     def open(cls, mode: str = "auto", *, verbose: bool = False, stream: IO[str] | None = None) -> Self:
@@ -68,7 +71,18 @@ class Console(AbstractContextManager["Console"]):
         if isinstance(event, events.Message) and event.level is Level.DEBUG and not self._is_verbose:
             return
         with self._lock:
-            self._drawer.draw(event)
+            if not self._is_repeated(event):
+                self._drawer.draw(event)
+
+    def _is_repeated(self, event: Event) -> bool:
+        """A warning that holds for each leg of a demo says nothing new the second time."""
+        if not isinstance(event, events.Message) or event.level is not Level.WARNING:
+            return False
+        if (event.place, event.text) in self._warned:
+            return True
+        if len(self._warned) < _REMEMBERED:
+            self._warned.add((event.place, event.text))
+        return False
 
     def say(self, text: str) -> None:
         """A sentence for people."""
@@ -184,6 +198,15 @@ class _GitHub:
         self._stream.flush()
 
 
+class _Bar:
+    """A running stage on the terminal."""
+
+    def __init__(self, task: TaskID, expected: int | None) -> None:
+        self.task = task
+        self.expected = expected
+        self.done = 0
+
+
 class _Live:
     """A bar for each running stage, failures above them."""
 
@@ -191,24 +214,29 @@ class _Live:
         from rich.console import Console as RichConsole  # noqa: PLC0415 - only a terminal needs it
         from rich.progress import (  # noqa: PLC0415
             BarColumn,
-            MofNCompleteColumn,
             Progress,
             SpinnerColumn,
             TextColumn,
             TimeElapsedColumn,
         )
+        from rich.table import Column  # noqa: PLC0415
 
         self._is_verbose = verbose
         self._tally = _Tally()
-        self._tasks: dict[tuple[str, str], TaskID] = {}
+        self._running: dict[tuple[str, str], _Bar] = {}
         self._bars: Progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[steps]}", markup=False, table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[now]}", style="bright_black", markup=False),
-            console=RichConsole(file=stream, highlight=False, soft_wrap=True),
+            TextColumn(
+                "{task.fields[now]}",
+                style="bright_black",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis"),
+            ),
+            console=RichConsole(file=stream, highlight=False),
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -221,15 +249,16 @@ class _Live:
                 warning = event.level is Level.WARNING
                 self._print(f"{event.place + ': ' if event.place else ''}{event.text}", "yellow" if warning else "")
             case events.StageStarted():
-                self._tasks[event.place, event.stage] = self._bars.add_task(
-                    f"{event.place} {event.stage}".strip(), total=event.expected, now=""
-                )
+                title, steps = f"{event.place} {event.stage}".strip(), _steps(0, event.expected)
+                task = self._bars.add_task(title, total=event.expected, steps=steps, now="")
+                self._running[event.place, event.stage] = _Bar(task, event.expected)
             case events.StageAdvanced():
-                self._update(event.place, event.stage, completed=event.done)
+                self._advance(event.place, event.stage, event.done)
             case events.StageEnded():
                 self._end(event)
             case events.CaseStarted():
-                self._update(event.place, "cases", now=_shown(event.case))
+                if bar := self._running.get((event.place, "cases")):
+                    self._bars.update(bar.task, now=_shown(event.case))
             case events.CaseEnded():
                 self._end_case(event)
             case events.MachineOutput():
@@ -239,30 +268,30 @@ class _Live:
     def close(self) -> None:
         self._bars.stop()
 
-    def _update(self, place: str, stage: str, **changes: Any) -> None:
-        task = self._tasks.get((place, stage))
-        if task is not None:
-            self._bars.update(task, **changes)
+    def _advance(self, place: str, stage: str, done: int) -> None:
+        if bar := self._running.get((place, stage)):
+            bar.done = done
+            self._bars.update(bar.task, completed=done, steps=_steps(done, bar.expected))
 
     def _end(self, event: events.StageEnded) -> None:
-        task = self._tasks.pop((event.place, event.stage), None)
-        if task is not None:
-            self._bars.remove_task(task)
+        if bar := self._running.pop((event.place, event.stage), None):
+            self._bars.remove_task(bar.task)
         told = event.error or self._tally.take(event.place)
         text = f"{event.place} {event.stage} {_seconds(event.wall)}{': ' + told if told else ''}".strip()
         self._print(text, "red" if event.error else "")
 
     def _end_case(self, event: events.CaseEnded) -> None:
         self._tally.count(event)
-        task = self._tasks.get((event.place, "cases"))
-        if task is not None:
-            self._bars.advance(task)
+        if bar := self._running.get((event.place, "cases")):
+            self._advance(event.place, "cases", bar.done + 1)
         if self._is_verbose or event.result.outcome in {Outcome.FAILED, Outcome.ERRORED}:
             for line in _case_lines(event):
                 self._print(f"{event.place} {line}", _COLOUR[event.result.outcome])
 
     def _print(self, text: str, style: str) -> None:
-        self._bars.console.print(_shown(text), style=style or None, markup=False)
+        # A command is broken by the terminal alone, which gives it back whole to whoever copies it; words are not cut.
+        is_command = text.startswith("$ ") or "  reproduce: " in text or ": lisa-ci " in text
+        self._bars.console.print(_shown(text), style=style or None, markup=False, soft_wrap=is_command)
 
 
 class _Json:
@@ -281,6 +310,15 @@ class _Json:
 
     def close(self) -> None:
         self._stream.flush()
+
+
+def _steps(done: int, expected: int | None) -> str:
+    """How far a stage is; '' where there is nothing to count. Millions of steps are bytes."""
+    if max(done, expected or 0) >= _MIB:
+        return f"{done // _MIB}/{expected // _MIB} MiB" if expected else f"{done // _MIB} MiB"
+    if expected is not None:
+        return f"{done}/{expected}"
+    return str(done) if done else ""
 
 
 def _plain(value: object) -> object:

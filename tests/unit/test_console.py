@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from lisa_ci import events
-from lisa_ci.console import Console
+from lisa_ci.console import Console, _steps
 from lisa_ci.model import Outcome, Result
 
 HOSTILE = "\x1b[2J::error::owned\n##[error]owned\x07 \ud800"
@@ -80,3 +80,42 @@ def test_json_lines_are_one_object_each() -> None:
     objects = [json.loads(line) for line in told("json").splitlines()]
     assert [each["event"] for each in objects][:3] == ["Message", "Message", "StageStarted"]
     assert objects[4]["result"]["outcome"] == "failed"
+
+
+def test_a_warning_is_told_once() -> None:
+    stream = io.StringIO()
+    with Console.open("plain", stream=stream) as console:
+        for place in ("one", "one", "two"):
+            console.emit(events.Message(text="no KVM", level=events.Level.WARNING, place=place))
+            console.emit(events.Message(text="again", place=place))
+    assert stream.getvalue().count("no KVM") == 2
+    assert stream.getvalue().count("again") == 3
+
+
+@pytest.mark.parametrize(
+    ("done", "expected", "shown"),
+    [
+        (0, None, ""),
+        (7, None, "7"),
+        (0, 40, "0/40"),
+        (41, 40, "41/40"),
+        (0, 1 << 30, "0/1024 MiB"),
+        (300 << 20, 1 << 30, "300/1024 MiB"),
+        (5 << 20, None, "5 MiB"),
+    ],
+)
+def test_steps_are_counted_in_words_that_fit(done: int, expected: int | None, shown: str) -> None:
+    assert _steps(done, expected) == shown
+
+
+def test_on_a_terminal_words_are_not_cut_and_commands_are_left_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = io.StringIO()
+    command = f"lisa-ci run bios --plan {'deep/' * 8}plan.json"
+    with Console.open("live", stream=stream) as console:
+        console.say(f"$ {command}")
+        console.say(f"words {'unbroken ' * 8}end")
+    lines = stream.getvalue().splitlines()
+    assert any(command in line for line in lines)
+    assert sum(line.count("unbroken") for line in lines) == 8
+    assert all(len(line) <= 40 for line in lines if "unbroken" in line)
