@@ -7,16 +7,34 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from lisa_ci import files, process
+from lisa_ci import files, process, registry
 from lisa_ci.drivers.kselftest import KselftestDriver
 from lisa_ci.drivers.ltp import LtpDriver
-from lisa_ci.model import Case, Completed, Outcome, Result, Suite
+from lisa_ci.execution.leg import run_leg
+from lisa_ci.model import (
+    Access,
+    Case,
+    Completed,
+    Leg,
+    Outcome,
+    Plan,
+    Profile,
+    ReleaseSettings,
+    Result,
+    Subject,
+    Suite,
+    Task,
+    Timeouts,
+)
+from lisa_ci.pipeline.suites import load_suite
 from lisa_ci.protocols import Driver
+from tests.doubles.local_machine import LocalMachine, LocalPlatform
 
 ROOT = files.shipped("suites")
 TIMEOUT = timedelta(seconds=60)
@@ -180,3 +198,49 @@ def test_an_unknown_runtest_file_is_no_empty_list(shell: list[str], ltp: Path, t
 def test_shellcheck_has_nothing_to_say() -> None:
     paths = [ROOT / name / file for name in ("kselftest", "ltp") for file in ("list", "run")]
     process.check(["shellcheck", "-x", "-P", str(ROOT.parent), *paths], timeout=TIMEOUT)
+
+
+# ---- the whole way -------------------------------------------------------------------------------------------------
+
+
+def test_a_leg_lists_runs_and_judges_both_suites(tree: Path, ltp: Path, tmp_path: Path) -> None:
+    settings = {"kselftest": {"KSELFTEST_DIR": str(tree)}, "ltp": {"LTPROOT": str(ltp), "LTP_RUNTEST": "some"}}
+    suites = {
+        name: replace(load_suite(placed(name, tmp_path), registry.known()), environment=given)
+        for name, given in settings.items()
+    }
+    leg = Leg(id="leg", profile=Profile(name="small"), tasks=tuple(Task(suite=name) for name in suites))
+    plan = Plan(
+        name="p",
+        subject=Subject(),
+        access=Access(),
+        timeouts=Timeouts(),
+        release=ReleaseSettings(),
+        suites=(),
+        legs=(leg,),
+    )
+    run_leg(
+        plan,
+        "digest",
+        leg,
+        platform=LocalPlatform(LocalMachine()),
+        driver=registry.driver,
+        scenario=registry.scenario,
+        suites=suites,
+        out=tmp_path / "out",
+        emit=lambda _: None,
+    )
+    results = {result.key: result for result in files.read_journal(tmp_path / "out" / "leg" / "journal.ndjson")}
+    assert {key: result.outcome.value for key, result in results.items()} == {
+        "kselftest#size.get_size": "passed",
+        "kselftest#timers.slow": "skipped",
+        "kselftest#net.sub-deep": "passed",
+        "kselftest#net-forwarding.bridge.sh": "failed",
+        "kselftest#net.gone": results["kselftest#net.gone"].outcome.value,  # as this host's kernel was built
+        "ltp#abs01": "passed",
+        "ltp#abs01_2": "passed",
+        "ltp#cat01": "skipped",
+    }
+    assert results["kselftest#net-forwarding.bridge.sh"].file == "tools/testing/selftests/net/forwarding/bridge.sh"
+    assert [child.name for child in results["kselftest#size.get_size"].children] == ["get runtime memory use"]
+    assert results["ltp#cat01"].message == "none here"
