@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from lisa_ci.model import KnownFailure, Leg, Outcome, Result, Run
-from lisa_ci.reporting.reasons import NAMES, Kind
+from lisa_ci.reporting.reasons import NAMES, Kind, kind_of
 
-_GLOB: Final = re.compile(r"[*?\[]")
 EXCUSABLE: Final = frozenset({Kind.FAILED, Kind.ERRORED})
 """A case that takes its machine down, or was lost with it, is no known failure: skip it in the pipeline instead."""
+_GLOB: Final = re.compile(r"[*?\[]")
 
 
 class Baseline:
@@ -36,63 +37,66 @@ class Baseline:
         self._passed: list[str] = []
         self._passed_count = 0
 
-    def take(self, run: Run, leg: Leg, result: Result, kind: Kind | None) -> KnownFailure | None:
-        """The entry that takes this result off the gate; None where it counts as it is.
+    def tell(self, run: Run, leg: Leg, result: Result) -> Result:
+        """The result as gate and report take it: SKIPPED for a known failure, with its entry as the reason.
 
-        ``kind`` is what the result is to the gate. Every result is shown, so that unexpected passes are seen.
+        A failure whose entry has expired says so. Every result is shown, so that unexpected passes are seen.
         """
-        if not self._known:
-            return None
-        found = self._find(run, leg, result)
-        if found is None:
-            return None
-        index, entry = found
+        about = [] if not self._known else list(self._about(leg, result))
+        if not about:
+            return result
+        counting = next((index for index in about if _counts(self._known[index], run)), None)
         if result.outcome is Outcome.PASSED:
-            self._passed_count += 1
-            if len(self._passed) < NAMES:
-                self._passed.append(f"{leg.profile.name}/{result.key}")
-        elif kind in EXCUSABLE:
-            self._excused[index] += 1
-            examples = self._examples.setdefault(index, [])
-            if len(examples) < NAMES:
-                examples.append(f"{leg.profile.name}/{result.key}")
-            return entry
-        return None
-
-    def expired(self, run: Run, leg: Leg, result: Result) -> str:
-        """What to add to the reason of a failure that was known until its entry expired; ''."""
-        for _, entry in self._about(leg, result):
-            if not _counts(entry, run):
-                return f" (known, {entry.reason}: expired on {entry.expires.isoformat()}, {entry.owner} answers for it)"
-        return ""
-
-    @property
-    def excused(self) -> int:
-        """Results that were taken off the gate."""
-        return self._excused.total()
+            if counting is not None:
+                self._pass(f"{leg.profile.name}/{result.key}")
+            return result
+        if kind_of(run, result) not in EXCUSABLE:
+            return result
+        if counting is None:
+            return replace(result, message=f"{result.message or 'failed'} ({_over(self._known[about[0]])})")
+        self._excuse(counting, f"{leg.profile.name}/{result.key}")
+        said = f": {result.message}" if result.message else ""
+        return replace(result, outcome=Outcome.SKIPPED, message=f"known failure: {_words(self._known[counting])}{said}")
 
     def notes(self) -> Iterator[str]:
         """What people must know though it does not shut the gate."""
         for index, count in sorted(self._excused.items()):
-            entry, names = self._known[index], self._examples[index]
-            more = f" and {count - len(names)} more" if count > len(names) else ""
-            link = f", {entry.link}" if entry.link else ""
-            until = f"{entry.owner}, until {entry.expires.isoformat()}{link}"
-            yield f"known failure: {', '.join(names)}{more}: {entry.reason} ({until})"
+            names = self._examples[index]
+            yield f"known failure: {_named(names, count)}: {_words(self._known[index])}"
         if self._passed:
-            rest = self._passed_count - len(self._passed)
-            more = f" and {rest} more" if rest else ""
-            yield f"passed unexpectedly, take them out of the baseline: {', '.join(self._passed)}{more}"
+            yield f"passed unexpectedly, take out of the baseline: {_named(self._passed, self._passed_count)}"
 
-    def _find(self, run: Run, leg: Leg, result: Result) -> tuple[int, KnownFailure] | None:
-        return next(((index, entry) for index, entry in self._about(leg, result) if _counts(entry, run)), None)
+    def _pass(self, name: str) -> None:
+        self._passed_count += 1
+        if len(self._passed) < NAMES:
+            self._passed.append(name)
 
-    def _about(self, leg: Leg, result: Result) -> Iterator[tuple[int, KnownFailure]]:
+    def _excuse(self, index: int, name: str) -> None:
+        self._excused[index] += 1
+        examples = self._examples.setdefault(index, [])
+        if len(examples) < NAMES:
+            examples.append(name)
+
+    def _about(self, leg: Leg, result: Result) -> Iterator[int]:
         """The entries about a case on a leg's profile, in the order of the file."""
         for index in sorted([*self._exact.get(result.key, ()), *self._globs]):
             if self._known[index].covers(leg.profile.name, result.key):
-                yield index, self._known[index]
+                yield index
 
 
 def _counts(entry: KnownFailure, run: Run) -> bool:
     return run.started.date() <= entry.expires
+
+
+def _words(entry: KnownFailure) -> str:
+    link = f", {entry.link}" if entry.link else ""
+    return f"{entry.reason} ({entry.owner}, until {entry.expires.isoformat()}{link})"
+
+
+def _over(entry: KnownFailure) -> str:
+    return f"known, {entry.reason}: expired on {entry.expires.isoformat()}, {entry.owner} answers for it"
+
+
+def _named(names: Sequence[str], count: int) -> str:
+    more = f" and {count - len(names)} more" if count > len(names) else ""
+    return ", ".join(names) + more
