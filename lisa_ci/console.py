@@ -32,6 +32,7 @@ _COLOUR: Final = {
 }
 _OUTPUT_LIMIT: Final = 64 << 10
 _LINE_LIMIT: Final = 400
+_FAILED_LINES: Final = 40  # behind a fold; the report has them all
 _REMEMBERED: Final = 256  # warnings that are not told a second time
 _MIB: Final = 1 << 20
 
@@ -148,13 +149,14 @@ class _Plain:
 
 
 class _GitHub:
-    """A folded group for each stage; failures and warnings stand outside the fold."""
+    """A folded group for each stage; what failed in it is told again behind the fold, warnings stand outside."""
 
     def __init__(self, stream: IO[str], *, verbose: bool) -> None:
         self._stream = stream
         self._is_verbose = verbose
         self._tally = _Tally()
         self._is_in_group = False
+        self._failed: list[str] = []
 
     def draw(self, event: Event) -> None:
         match event:
@@ -171,9 +173,15 @@ class _GitHub:
                 self._end_group()
                 told = event.error or self._tally.take(event.place)
                 self._text(f"{event.place} {event.stage} {_seconds(event.wall)}{': ' + told if told else ''}")
+                for line in self._failed[:_FAILED_LINES]:
+                    self._text(line)
+                self._failed = []
             case events.CaseEnded():
                 self._tally.count(event)
-                for line in _case_lines(event):
+                lines = _case_lines(event)
+                if event.result.outcome in {Outcome.FAILED, Outcome.ERRORED}:
+                    self._failed += lines
+                for line in lines:
                     self._text(line)
             case events.MachineOutput():
                 for line in commands.Fence().wrap(_output_lines(event.data)):

@@ -119,3 +119,10 @@ def test_on_a_terminal_words_are_not_cut_and_commands_are_left_whole(monkeypatch
     assert any(command in line for line in lines)
     assert sum(line.count("unbroken") for line in lines) == 8
     assert all(len(line) <= 40 for line in lines if "unbroken" in line)
+
+
+def test_on_github_a_failure_is_told_again_behind_the_fold() -> None:
+    _, _, behind = told("github").partition("::endgroup::")
+    assert "boot#units" in behind
+    assert "reproduce: lisa-ci run bios" in behind
+    assert "boot#clock" not in behind
