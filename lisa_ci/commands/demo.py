@@ -19,7 +19,7 @@ from lisa_ci.commands import doctor
 from lisa_ci.console import Console
 from lisa_ci.demo import crash
 from lisa_ci.demo.folder import DemoFolder, Scenario
-from lisa_ci.demo.image import SUITE, build_image, cache_folder
+from lisa_ci.demo.image import MAX_AGE, SUITE, build_image, cache_folder
 from lisa_ci.errors import LisaCiError, ProvisioningError
 from lisa_ci.events import Level, Message
 
@@ -57,9 +57,9 @@ def command(ctx: click.Context, out: Path, scenario: str, suite: str, mirror: st
     started = time.monotonic()
     doctor.require("demo", doctor.examine("demo"))
     folder = DemoFolder(root=out)
-    max_age = {"max_age": timedelta(0)} if rebuild else {}
+    max_age = timedelta(0) if rebuild else MAX_AGE
     chosen = Scenario(scenario)
-    folder.begin(build_image(cache_folder(), console.emit, suite=suite, mirror=mirror, **max_age), chosen)
+    folder.begin(build_image(cache_folder(), console.emit, suite=suite, mirror=mirror, max_age=max_age), chosen)
     step = _steps(ctx, console)
 
     step("plan", "--file", folder.pipeline, "--out", folder.plan)
