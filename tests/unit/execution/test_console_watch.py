@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lisa_ci.execution.console_lines import LINE_LIMIT, parse_line
@@ -155,6 +155,7 @@ CHATTER = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(CHATTER, max_size=30).map(b"".join), st.lists(st.integers(1, 5000), min_size=1, max_size=4))
 def test_any_bytes_in_any_pieces_give_the_same_findings(data: bytes, sizes: list[int]) -> None:
     whole, one = watched(data)
@@ -171,6 +172,7 @@ def test_any_bytes_in_any_pieces_give_the_same_findings(data: bytes, sizes: list
 # ---- fingerprints --------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     at=st.integers(3, 99999),
     cpu=st.integers(0, 255),
