@@ -65,7 +65,7 @@ def test_one_machine_was_brought_back_twice(
     demo: Demo, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     run = json.loads((demo.folder / "results/bios/run.json").read_text())
-    assert [recovery["case"].rpartition("#")[2] for recovery in run["recoveries"]][:2] == ["panics", "hangs"]
+    assert [recovery["case"].rpartition("#")[2] for recovery in run["recoveries"]] == ["panics", "hangs"]
     assert [stage["name"] for stage in run["stages"]].count("destroy") == 1
     record_testsuite_property("crash_demo_summary", demo.said.strip().splitlines()[-1])
 
