@@ -188,12 +188,19 @@ class ConsoleWatch:
                 position = start
             end = block.find(b"\n", position)
             if end > position:
-                data = block[position : min(end, position + LINE_LIMIT)]
-                is_candidate = position in known
-                data = self._take_prompt(data) if is_candidate else data
-                for line in self._boots.sift(parse_line(data, is_candidate=is_candidate)):
-                    self._take(line)
+                self._take_bytes(block[position : min(end, position + LINE_LIMIT)], is_candidate=position in known)
             position = end + 1 if end >= 0 else len(block)
+
+    def _take_bytes(self, data: bytes, *, is_candidate: bool) -> None:
+        """One line."""
+        if is_candidate:
+            data = self._take_prompt(data)
+            is_candidate = any(word in data for word in _WORDS)
+            if not is_candidate and not self._is_attentive:
+                self._skim(data, 0, len(data))
+                return
+        for line in self._boots.sift(parse_line(data, is_candidate=is_candidate)):
+            self._take(line)
 
     @property
     def _is_attentive(self) -> bool:

@@ -169,6 +169,11 @@ def test_any_bytes_in_any_pieces_give_the_same_findings(data: bytes, sizes: list
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f]", finding.title + finding.text)
 
 
+def test_what_stands_behind_a_prompt_counts_the_same_in_any_pieces() -> None:
+    data = b"(initramfs) <4>[  921.000013] Mem abort info:\n" + splat()
+    assert watched(data)[0] == watched(data, 1)[0]
+
+
 # ---- fingerprints --------------------------------------------------------------------------------------------------
 
 
