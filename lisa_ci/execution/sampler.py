@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files as resources
 from pathlib import Path
@@ -43,6 +44,29 @@ def script() -> str:
     return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
+@dataclass(slots=True)
+class _Known:
+    """What the samplers of a leg know together. ``tally`` is None until somebody read what an earlier run left."""
+
+    tally: Tally | None = None
+    ignored: int = 0
+    is_cut: bool = False
+
+
+class Sampling:
+    """The samples of a leg, whose machines follow one another: one file, read once, and one summary."""
+
+    def __init__(self, folder: Path, *, emit: Emit, period: timedelta = _PERIOD) -> None:
+        self._folder = folder
+        self._emit = emit
+        self._period = period
+        self._known = _Known()
+
+    def of(self, machine: Machine) -> Sampler:
+        """A sampler for ``machine``; one at a time is entered."""
+        return Sampler(machine, self._folder, emit=self._emit, period=self._period, known=self._known)
+
+
 class Sampler:
     """``with sampler:`` samples ``machine`` into ``folder``, which is made; may be entered again after a restore.
 
@@ -50,44 +74,43 @@ class Sampler:
     samples so far. A machine that dies ends the sampling, silently. Neither raises but for a bug.
     """
 
-    def __init__(self, machine: Machine, folder: Path, *, emit: Emit, period: timedelta = _PERIOD) -> None:
+    def __init__(
+        self, machine: Machine, folder: Path, *, emit: Emit, period: timedelta = _PERIOD, known: _Known | None = None
+    ) -> None:
         self._machine = machine
         self._folder = folder
         self._emit = emit
         self._period = period.total_seconds()
-        self._tally: Tally | None = None
-        self._ignored = 0
-        self._is_cut = False
+        self._known = known or _Known()
         self._watch: _Watch | None = None
 
     def __enter__(self) -> Self:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / FILE
-            if self._tally is None:
-                self._tally = _tally(path)
-            self._tally.starts += 1
+            tally = self._known.tally = self._known.tally or _tally(path)
+            tally.starts += 1
             file = _appending(path)
         except OSError as error:
             self._say(f"no samples: cannot write into {self._folder}: {error.strerror}", Level.WARNING)
             return self
-        self._watch = _Watch(self._machine, file, self._tally, self._period)
+        self._watch = _Watch(self._machine, file, tally, self._period)
         self._watch.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        watch, self._watch = self._watch, None
-        if watch is None or self._tally is None:
+        known, watch, self._watch = self._known, self._watch, None
+        if watch is None or known.tally is None:
             return
         watch.stop()
-        self._ignored += watch.ignored
-        self._is_cut |= watch.is_cut
+        known.ignored += watch.ignored
+        known.is_cut |= watch.is_cut
         if watch.trouble:
             self._say(f"sampling ended early: {watch.trouble}", watch.level)
         try:
-            summary = self._tally.summary(ignored_lines=self._ignored, is_cut=self._is_cut)
+            summary = known.tally.summary(ignored_lines=known.ignored, is_cut=known.is_cut)
             files.write_atomically(self._folder / SUMMARY, files.encode(summary))
         except LisaCiError as error:
             self._say(f"no summary of the samples: {error.message}", Level.WARNING)

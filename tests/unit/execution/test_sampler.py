@@ -17,7 +17,7 @@ import pytest
 from lisa_ci.errors import LisaCiError, MachineLostError
 from lisa_ci.events import Level, Message
 from lisa_ci.execution import sampler as sampling
-from lisa_ci.execution.sampler import FILE, SUMMARY, Sampler, read_samples, script
+from lisa_ci.execution.sampler import FILE, SUMMARY, Sampler, Sampling, read_samples, script
 from lisa_ci.execution.samples import GREETING
 from tests.unit.execution.test_samples import FIRST
 
@@ -107,6 +107,22 @@ def test_a_second_start_goes_on_in_the_same_file(tmp_path: Path) -> None:
     sample(Machine([answer(100), answer(101)]), tmp_path, times=2)
     assert {one.start for one in read_samples(tmp_path / FILE)} == {1, 2}
     assert summary(tmp_path)["starts"] == 2
+
+
+def test_machines_that_follow_one_another_share_a_file_that_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    known = sampling.read_samples
+    monkeypatch.setattr(sampling, "read_samples", lambda path: read.append(path) or known(path))
+    of_leg = Sampling(tmp_path, emit=print, period=FAST)
+    for _ in range(3):
+        machine: Any = Machine([answer(100), answer(101)])
+        with of_leg.of(machine):
+            assert machine.done.wait(10)
+    assert read == [tmp_path / FILE]
+    assert {one.start for one in read_samples(tmp_path / FILE)} == {1, 2, 3}
+    assert (summary(tmp_path)["starts"], summary(tmp_path)["samples"]) == (3, len(list(read_samples(tmp_path / FILE))))
 
 
 def test_a_resumed_run_counts_what_is_there_and_a_torn_line_costs_itself(tmp_path: Path) -> None:
