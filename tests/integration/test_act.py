@@ -257,7 +257,7 @@ def test_a_second_attempt_runs_only_what_has_no_proof(
 
         first = attempt(1)
         assert first.exit != 0
-        assert ran.is_file(), first.text[-5000:]
+        assert ran.is_file(), "\n".join(line for lines in first.lines.values() for line in lines)[-5000:]
         assert ran.read_text() == "here\n"
         warnings = [each.properties.get("title", "") for each in first.annotations if each.level == "warning"]
         assert any(title.startswith("Infrastructure: not judged, there") for title in warnings), first.text[-5000:]
@@ -267,7 +267,13 @@ def test_a_second_attempt_runs_only_what_has_no_proof(
         (tmp_path / "there/authorized").write_text((tmp_path / "here/authorized").read_text())
         second = attempt(2)
 
+        third = attempt(3)
+
     assert second.exit == 0, second.text[-5000:]
+    assert third.exit == 0, third.text[-5000:]
+    assert not third.ran("there")
+    assert not third.ran("leg")
+    assert "leg there: proven by attempt 2, not run again" in third.text
     assert ran.read_text() == "here\nthere\n"
     assert "leg here: proven by attempt 1, not run again" in second.text
     names = {path.name for path in artifacts.iterdir()}
