@@ -32,7 +32,7 @@ from lisa_ci.execution.inventory import Selection, all_known, discover, select
 from lisa_ci.execution.journal import locked, rewrite
 from lisa_ci.execution.kernel_log import KernelLog
 from lisa_ci.execution.record import Log, Record, errored, skipped
-from lisa_ci.execution.sampler import Sampler
+from lisa_ci.execution.sampler import Sampling
 from lisa_ci.files import LegFolder
 from lisa_ci.model import Case, Inventory, Isolation, Lease, Leg, Plan, Result, Run, Stage, Suite
 from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario
@@ -262,7 +262,7 @@ class _Leg:
             ),
             self._prepared,
             self._kernel,
-            lambda machine: Sampler(machine, self._folder.telemetry, emit=self._emit),
+            Sampling(self._folder.telemetry, emit=self._emit).of,
             boots=self._leg.profile.endpoint is None,
             boot=self._plan.timeouts.boot,
             deadline=self._deadline,
