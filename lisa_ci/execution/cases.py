@@ -91,7 +91,7 @@ class CaseRunner:
         error = self._understood(dialogue, error)
         case = self._really_running(dialogue)
         self._record(dialogue, case, error)
-        return (case.key if case else None), error.message
+        return (case.key if case else None), losses.reason(error)
 
     def _understood(self, dialogue: Dialogue, error: MachineLostError) -> MachineLostError:
         match error.loss:

@@ -27,11 +27,16 @@ _FULL: Final = "it left the machine's disk full"
 _QUIET: Final = frozenset({Category.OOM_KILL})  # told, but for itself no fault of the kernel
 
 
+def reason(error: ProvisioningError) -> str:
+    """Why a machine was lost, without its name: whoever reads it knows the machine by its leg."""
+    return error.message.rpartition(" is lost: ")[2]
+
+
 def lost(case: Case, error: ProvisioningError, findings: Sequence[Finding], last_words: str, wall: timedelta) -> Result:
     """The result of a case under which the machine, or the leg's time, went away, ``wall`` after it began."""
     loss = error.loss if isinstance(error, MachineLostError) else None
     mine = tuple(findings[:FINDINGS_LIMIT])
-    why = error.message.rpartition(" is lost: ")[2]  # the report knows the machine by its leg
+    why = reason(error)
     title = next((found.title for found in mine if found.category is not Category.OOM_KILL), "")
     detail = "\n\n".join(found.text for found in mine if found.text) or last_words
     if _happened(loss, mine) in case.expects:
