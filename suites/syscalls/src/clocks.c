@@ -158,7 +158,7 @@ static void random_differs(void) {
 static void random_of_a_child(void) { // two processes never see the same
   unsigned char mine[32], theirs[32];
   int ends[2];
-  work(pipe2(ends, 0) ? -errno : 0);
+  tool(sys(pipe2, ends, 0));
   pid_t process = child();
   if (process == 0) {
     sys(getrandom, theirs, sizeof theirs, 0);

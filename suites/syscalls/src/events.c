@@ -130,7 +130,7 @@ static const struct check signalfd_checks[] = {
 static void epoll_tells(void) {
   int ends[2];
   struct epoll_event want = {.events = EPOLLIN, .data = {.u64 = 7}}, got[2];
-  work(pipe2(ends, 0) ? -errno : 0);
+  tool(sys(pipe2, ends, 0));
   int set = (int)work(sys(epoll_create1, EPOLL_CLOEXEC));
   work(sys(epoll_ctl, set, EPOLL_CTL_ADD, ends[0], &want));
   equal(sys(epoll_pwait, set, got, 2, 0, NULL, 8), 0);
@@ -143,7 +143,7 @@ static void epoll_tells(void) {
 static void epoll_once(void) {
   int ends[2];
   struct epoll_event want = {.events = EPOLLIN | EPOLLONESHOT}, got;
-  work(pipe2(ends, 0) ? -errno : 0);
+  tool(sys(pipe2, ends, 0));
   equal(write(ends[1], "x", 1), 1);
   int set = (int)work(sys(epoll_create1, 0));
   work(sys(epoll_ctl, set, EPOLL_CTL_ADD, ends[0], &want));
@@ -154,7 +154,7 @@ static void epoll_once(void) {
 static void epoll_refused(void) {
   int ends[2];
   struct epoll_event want = {.events = EPOLLIN};
-  work(pipe2(ends, 0) ? -errno : 0);
+  tool(sys(pipe2, ends, 0));
   int set = (int)work(sys(epoll_create1, 0)), other = (int)work(sys(epoll_create1, 0));
   refuse(EINVAL, sys(epoll_ctl, set, EPOLL_CTL_ADD, set, &want));
   work(sys(epoll_ctl, set, EPOLL_CTL_ADD, ends[0], &want));

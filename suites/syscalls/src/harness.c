@@ -20,7 +20,7 @@ static struct report {
   char text[480];
 } *report; // shared with the child
 
-static char folder[] = "/tmp/lisa-syscalls-XXXXXX";
+static char folder[200];
 static bool has_folder;
 
 long raw(long number, long a, long b, long c, long d, long e, long f) {
@@ -113,7 +113,8 @@ static void remove_tree(const char *path) {
 }
 
 static void make_folder(void) {
-  strcpy(folder + sizeof folder - 7, "XXXXXX");
+  const char *place = getenv("TMPDIR");
+  snprintf(folder, sizeof folder, "%.150s/lisa-syscalls-XXXXXX", place && *place ? place : "/tmp");
   has_folder = mkdtemp(folder) && !chmod(folder, 0777);
 }
 
@@ -246,7 +247,7 @@ void let_go(pid_t process) {
 }
 
 const char *scratch_path(void) {
-  if (!has_folder) skip("cannot make a folder in /tmp");
+  if (!has_folder) skip("cannot make a folder in $TMPDIR or /tmp");
   return folder;
 }
 
@@ -257,7 +258,7 @@ int scratch(void) {
 }
 
 int memory_file(const char *content) {
-  char name[64];
+  char name[300];
   static int number;
   snprintf(name, sizeof name, "%s/unnamed-%d-%d", scratch_path(), getpid(), number++);
   int file = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

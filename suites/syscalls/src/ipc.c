@@ -15,8 +15,8 @@ static char buffer[4096] __attribute__((aligned(8)));
 
 static void socket_flags(void) {
   int end = (int)work(sys(socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  equal(sys(fcntl, end, F_GETFD), FD_CLOEXEC);
-  equal(sys(fcntl, end, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+  equal(tool(sys(fcntl, end, F_GETFD)), FD_CLOEXEC);
+  equal(tool(sys(fcntl, end, F_GETFL)) & O_NONBLOCK, O_NONBLOCK);
 }
 
 static void sends_descriptors(void) {
@@ -36,7 +36,7 @@ static void sends_descriptors(void) {
   memset(&control, 0, sizeof control);
   equal(sys(recvmsg, pair[1], &message, MSG_CMSG_CLOEXEC), 1);
   memcpy(&got, CMSG_DATA(&control.head), sizeof got);
-  equal(sys(fcntl, got, F_GETFD), FD_CLOEXEC);
+  equal(tool(sys(fcntl, got, F_GETFD)), FD_CLOEXEC);
   equal(pread(got, text, sizeof text, 0), 11);
 }
 
@@ -102,8 +102,8 @@ static void accepts(void) {
   int client = (int)work(sys(socket, AF_UNIX, SOCK_STREAM, 0));
   work(sys(connect, client, &at, size));
   int end = (int)work(sys(accept4, server, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  equal(sys(fcntl, end, F_GETFD), FD_CLOEXEC);
-  equal(sys(fcntl, end, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+  equal(tool(sys(fcntl, end, F_GETFD)), FD_CLOEXEC);
+  equal(tool(sys(fcntl, end, F_GETFL)) & O_NONBLOCK, O_NONBLOCK);
   refuse(EINVAL, sys(accept4, server, NULL, NULL, 1));
   refuse(EINVAL, sys(accept4, client, NULL, NULL, 0)); // it does not listen
   refuse(EADDRINUSE, sys(bind, (int)work(sys(socket, AF_UNIX, SOCK_STREAM, 0)), &at, size));

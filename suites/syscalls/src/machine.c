@@ -29,44 +29,47 @@ int kernel_version(void) {
 
 // ---- configuration -------------------------------------------------------------------------------------------------
 
-static bool read_options(FILE *stream) {
-  char line[LINE];
-  while (fgets(line, sizeof line, stream)) {
+static bool read_options(int file) { // by plain reads: what is judged later is not needed here
+  static char text[1 << 20];
+  size_t length = 0;
+  ssize_t got;
+  while ((got = read(file, text + length, sizeof text - 1 - length)) > 0) length += (size_t)got;
+  close(file);
+  text[length] = 0;
+  options = realloc(options, length + 2);
+  if (!options) abort();
+  used = 1;
+  options[0] = '\n';
+  for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
     if (strncmp(line, "CONFIG_", 7)) continue;
-    size_t length = strlen(line);
-    char *grown = realloc(options, used + length + 2);
-    if (!grown) abort();
-    if (!used) grown[used++] = '\n';
-    options = grown;
-    memcpy(options + used, line, length + 1);
-    used += length;
+    memcpy(options + used, line, (size_t)(end + 1 - line));
+    used += (size_t)(end + 1 - line);
   }
-  return used > 1000; // less is no kernel's configuration
+  options[used] = 0;
+  return knows_config();
 }
 
 static bool read_file(const char *name) {
-  FILE *stream = fopen(name, "re");
-  bool is_read = stream && read_options(stream);
-  if (stream) fclose(stream);
-  return is_read;
+  int file = open(name, O_RDONLY | O_CLOEXEC);
+  return file >= 0 && read_options(file);
 }
 
 static bool read_packed(const char *name) { // by gzip, which every system has
   int ends[2];
-  if (access(name, R_OK) || pipe2(ends, O_CLOEXEC)) return false;
+  if (access(name, R_OK) || pipe(ends)) return false;
   pid_t process = fork();
   if (process == 0) {
     dup2(ends[1], 1);
+    close(ends[0]);
+    close(ends[1]);
     execlp("gzip", "gzip", "-dc", name, (char *)NULL);
     execlp("zcat", "zcat", name, (char *)NULL);
     _exit(127);
   }
   close(ends[1]);
-  FILE *stream = fdopen(ends[0], "r");
-  bool is_read = process > 0 && stream && read_options(stream);
-  if (stream) fclose(stream);
+  bool is_read = read_options(ends[0]);
   if (process > 0) waitpid(process, NULL, 0);
-  return is_read;
+  return is_read && process > 0;
 }
 
 void read_config(const char *file) {
@@ -95,7 +98,7 @@ void read_config(const char *file) {
 }
 
 bool knows_config(void) {
-  return used > 1000;
+  return used > 1000; // less is no kernel's configuration
 }
 
 bool is_configured(const char *option) {

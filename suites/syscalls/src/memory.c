@@ -187,7 +187,7 @@ static int sealable(void) {
 }
 
 static void memfd_flags(void) {
-  equal(sys(fcntl, sealable(), F_GETFD), FD_CLOEXEC);
+  equal(tool(sys(fcntl, sealable(), F_GETFD)), FD_CLOEXEC);
   int plain = (int)work(sys(memfd_create, "plain", 0));
   equal(sys(fcntl, plain, F_GET_SEALS) & F_SEAL_SEAL, F_SEAL_SEAL);
   refuse(EPERM, sys(fcntl, plain, F_ADD_SEALS, F_SEAL_WRITE));
@@ -277,13 +277,13 @@ static void secret_hidden(void) {
   struct iovec here = {got, 6}, there = {memory, 6};
   refuse(EFAULT, sys(process_vm_readv, getpid(), &here, 1, &there, 1, 0));
   int ends[2];
-  work(pipe2(ends, 0) ? -errno : 0);
+  tool(sys(pipe2, ends, 0));
   hold(!strcmp(memory, "secret"), "its owner reads '%s'", memory);
 }
 
 static void secret_refused(void) {
   int file = (int)work(sys(memfd_secret, O_CLOEXEC));
-  equal(sys(fcntl, file, F_GETFD), FD_CLOEXEC);
+  equal(tool(sys(fcntl, file, F_GETFD)), FD_CLOEXEC);
   char byte;
   refuse(EINVAL, sys(read, file, &byte, 1));
   work(sys(ftruncate, file, PAGE));

@@ -25,7 +25,7 @@ static int new_tmpfs(void) { // a mount of its own that hangs nowhere yet
 }
 
 static const char *place(void) {
-  static char name[128];
+  static char name[300];
   int at = scratch();
   snprintf(name, sizeof name, "%s/mount", scratch_path());
   if (mkdirat(at, "mount", 0755) && errno != EEXIST) skip("cannot make a folder");
@@ -43,7 +43,7 @@ static int attached_tmpfs(void) {
 
 static void fsopen_context(void) {
   int context = (int)work(sys(fsopen, "tmpfs", FSOPEN_CLOEXEC_));
-  equal(sys(fcntl, context, F_GETFD), FD_CLOEXEC);
+  equal(tool(sys(fcntl, context, F_GETFD)), FD_CLOEXEC);
   refuse(ENODATA, sys(read, context, buffer, sizeof buffer)); // no message so far
 }
 
@@ -116,7 +116,7 @@ static void move_attaches(void) {
 static void move_into_itself(void) {
   int mount = attached_tmpfs();
   work(mkdirat(mount, "below", 0755) ? -errno : 0);
-  char below[160];
+  char below[400];
   snprintf(below, sizeof below, "%s/below", place());
   refuse(ELOOP, sys(move_mount, mount, "", AT_FDCWD, below, MOVE_FROM_EMPTY_));
 }
@@ -133,7 +133,7 @@ static void open_tree_clones(void) {
   int mount = attached_tmpfs();
   close(openat(mount, "inside", O_CREAT | O_WRONLY, 0600));
   int copy = (int)work(sys(open_tree, AT_FDCWD, place(), OPEN_TREE_CLONE_ | O_CLOEXEC));
-  equal(sys(fcntl, copy, F_GETFD), FD_CLOEXEC);
+  equal(tool(sys(fcntl, copy, F_GETFD)), FD_CLOEXEC);
   work(sys(faccessat, copy, "inside", F_OK));
   int same = (int)work(sys(open_tree, AT_FDCWD, place(), 0));
   work(sys(faccessat, same, "inside", F_OK));
@@ -189,7 +189,7 @@ static const struct check setattr_checks[] = {
 static void fspick_picks(void) {
   int mount = attached_tmpfs();
   int context = (int)work(sys(fspick, mount, "", 9)); // FSPICK_CLOEXEC | FSPICK_EMPTY_PATH
-  equal(sys(fcntl, context, F_GETFD), FD_CLOEXEC);
+  equal(tool(sys(fcntl, context, F_GETFD)), FD_CLOEXEC);
   work(mkdirat(mount, "below", 0755) ? -errno : 0);
   refuse(EINVAL, sys(fspick, mount, "below", 0));
 }

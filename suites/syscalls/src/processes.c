@@ -43,7 +43,7 @@ static void clone3_pidfd(void) {
   long process = work(clone_by(&arguments, 64));
   if (process == 0) _exit(0);
   equal(known, process);
-  equal(sys(fcntl, held, F_GETFD), FD_CLOEXEC);
+  equal(tool(sys(fcntl, held, F_GETFD)), FD_CLOEXEC);
   struct pollfd wanted = {.fd = held, .events = POLLIN};
   equal(poll(&wanted, 1, 2000), 1);
   equal(reap((pid_t)process), 0);
@@ -153,7 +153,7 @@ static void pidfd_polls(void) {
     _exit(9);
   }
   int held = (int)work(sys(pidfd_open, process, 0));
-  equal(sys(fcntl, held, F_GETFD), FD_CLOEXEC);
+  equal(tool(sys(fcntl, held, F_GETFD)), FD_CLOEXEC);
   struct pollfd wanted = {.fd = held, .events = POLLIN};
   equal(poll(&wanted, 1, 2000), 1);
   equal(reap(process), 9);
@@ -239,7 +239,7 @@ static void pidfd_copies(void) {
   }
   char got[32] = "";
   work(copy);
-  equal(sys(fcntl, copy, F_GETFD), FD_CLOEXEC);
+  equal(tool(sys(fcntl, copy, F_GETFD)), FD_CLOEXEC);
   equal(pread(copy, got, sizeof got, 0), 14);
   refuse(EBADF, sys(pidfd_getfd, held, 5000, 0));
   refuse(EINVAL, sys(pidfd_getfd, held, 123, 1));
@@ -411,7 +411,9 @@ static void prlimit_sets(void) {
   work(sys(prlimit64, 0, RLIMIT_NOFILE, NULL, now));
   equal(now[0], 50);
   equal(now[1], 60);
-  refuse(EMFILE, sys(fcntl, 1, F_DUPFD, 49) >= 0 ? sys(fcntl, 1, F_DUPFD, 49) : -EMFILE);
+  long copy = 0;
+  for (int i = 0; i < 60 && copy >= 0; i++) copy = sys(dup, 1);
+  refuse(EMFILE, copy);
   small[0] = 61;
   refuse(EINVAL, sys(prlimit64, 0, RLIMIT_NOFILE, small, NULL)); // soft above hard
 }

@@ -159,7 +159,7 @@ static void sticky_folder(void) {
   close(openat(at, "sticky/roots", O_CREAT | O_WRONLY, 0666));
   become_nobody();
   refuse(EPERM, sys(unlinkat, at, "sticky/roots", 0));
-  refuse(EPERM, sys(renameat2, at, "sticky/roots", at, "sticky/mine", 0));
+  refuse(EPERM, sys(renameat, at, "sticky/roots", at, "sticky/mine"));
 }
 
 static const struct check file_checks[] = {

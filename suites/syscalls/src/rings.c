@@ -64,7 +64,7 @@ static void setup_makes(void) {
   equal(parameters.sq_entries, 4); // the next power of two
   equal(parameters.cq_entries, 8);
   hold(parameters.features & IORING_FEAT_NODROP, "features %#x", parameters.features);
-  equal(sys(fcntl, file, F_GETFD), FD_CLOEXEC);
+  equal(tool(sys(fcntl, file, F_GETFD)), FD_CLOEXEC);
 }
 
 static void setup_refused(void) {

@@ -59,7 +59,9 @@ static void seccomp_strict(void) {
     sys(getppid);
     _exit(2);
   }
-  equal(reap(process), -SIGKILL);
+  int status = reap(process);
+  if (status == 1 && prctl(PR_GET_SECCOMP)) skip("a filter is active already, and rules the strict mode out");
+  equal(status, -SIGKILL);
 }
 
 static void seccomp_actions(void) {
@@ -170,7 +172,8 @@ static void landlock_version(void) {
 static void landlock_rules_refused(void) {
   need_landlock();
   uint64_t handled[2] = {READ_FILE_, 0};
-  equal(sys(fcntl, work(sys(landlock_create_ruleset, handled, 8, 0)), F_GETFD), FD_CLOEXEC);
+  int rules = (int)work(sys(landlock_create_ruleset, handled, 8, 0));
+  equal(tool(sys(fcntl, rules, F_GETFD)), FD_CLOEXEC);
   refuse(EINVAL, sys(landlock_create_ruleset, handled, 8, 1U << 20));
   refuse(EINVAL, sys(landlock_create_ruleset, handled, 4, 0));
   refuse(E2BIG, sys(landlock_create_ruleset, handled, 1 << 20, 0));

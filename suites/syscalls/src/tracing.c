@@ -110,7 +110,7 @@ static struct perf_event_attr software(uint64_t what) {
 static void perf_counts(void) {
   struct perf_event_attr wanted = software(PERF_COUNT_SW_PAGE_FAULTS);
   int counter = (int)work(sys(perf_event_open, &wanted, 0, -1, -1, 8)); // PERF_FLAG_FD_CLOEXEC
-  equal(sys(fcntl, counter, F_GETFD), FD_CLOEXEC);
+  equal(tool(sys(fcntl, counter, F_GETFD)), FD_CLOEXEC);
   uint64_t before = 0, after = 0;
   equal(read(counter, &before, 8), 8);
   volatile char *memory = pages(16);
