@@ -163,8 +163,7 @@ class Group:
         self._deadline.check()
         if not self._boots:
             self.machine.reconnect(timeout=self._deadline.at_most(self._boot))
-            there = self.machine.run("test", "-e", self.installed.runner, timeout=self._deadline.at_most(_SHORT))
-            if there.exit != 0:
+            if not self._is_prepared():
                 self.prepare()
             return Method.RECONNECT
         self._has_snapshot = False
@@ -177,6 +176,13 @@ class Group:
             self._life.close()
             self._begin_again()
         return Method.REBOOT
+
+    def _is_prepared(self) -> bool:
+        """Whether what was brought into the machine is still there: a reboot may have taken it."""
+        if self._installed is None:
+            return False
+        limit = self._deadline.at_most(_SHORT)
+        return self.machine.run("test", "-e", self._installed.runner, timeout=limit).exit == 0
 
     def _begin_again(self) -> None:
         self.start()

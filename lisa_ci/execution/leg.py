@@ -320,7 +320,7 @@ class _Leg:
         needed = {task.suite: self._suites[task.suite] for task in self._leg.tasks}
         self._remove_earlier(machine)
         installed = install(machine, needed, timeout=limit)
-        with self._places.open("a") as file:
+        with contextlib.suppress(OSError), self._places.open("a") as file:  # for a run that comes after a kill
             file.write(f"{installed.folder}\n")
         self._run = dataclasses.replace(
             self._run,

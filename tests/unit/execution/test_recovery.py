@@ -351,3 +351,13 @@ def test_a_machine_of_others_that_is_lost_behind_its_last_case_was_judged_and_is
     run = desk.run()
     assert desk.outcomes == OK
     assert run.error == ""
+
+
+@pytest.mark.parametrize("part", ["mktemp", "uname"])
+def test_a_connection_that_is_lost_while_a_machine_of_others_is_prepared_is_made_again(desk: Desk, part: str) -> None:
+    desk.group = None
+    desk.profile = Profile(name="desk", platform="ssh", endpoint=Endpoint(host="h"))
+    once(desk, part, MachineLostError("reset"))
+    run = desk.run()
+    assert desk.outcomes == OK
+    assert [one.method for one in run.recoveries] == [Method.RECONNECT]
