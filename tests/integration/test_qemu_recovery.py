@@ -139,7 +139,7 @@ class TestOneMachine:
         guest.restore()
 
     def test_a_reboot_by_itself_is_told(self, guest: Guest) -> None:
-        lost = guest.loses("echo b >/proc/sysrq-trigger", within=5)
+        lost = guest.loses("echo b >/proc/sysrq-trigger", within=10)
         assert lost.loss is Loss.REBOOT
         guest.restore()
         lost = guest.loses("systemctl reboot", within=20)
@@ -157,7 +157,7 @@ class TestOneMachine:
         guest.restore()
 
     def test_a_lost_session_costs_no_waiting_where_ssh_still_answers(self, guest: Guest) -> None:
-        lost = guest.loses("kill -KILL $(pgrep -f '^sshd: root@notty$')", within=4)
+        lost = guest.loses("kill -KILL $(pgrep -f '^sshd: root@notty$')", within=8)
         assert lost.loss is Loss.CONNECTION
         guest.machine.reconnect(timeout=SOON)
         assert guest.sh("echo here") == "here"
