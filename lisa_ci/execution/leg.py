@@ -189,6 +189,7 @@ class _Leg:
         """No secret stays in what the machine wrote by itself; then everything is listed."""
         if not self.settings.keep and self._folder.console.exists():  # a machine that goes on writes on
             scrub.scrub_file(self._folder.console)
+        scrub.scrub_file(self._folder.log)
         index.write(self._folder)
 
     def _write_run(self) -> None:
