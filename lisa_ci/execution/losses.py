@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from lisa_ci import faults
 from lisa_ci.errors import Loss, MachineLostError, ProvisioningError
 from lisa_ci.execution.frames import Ended
 from lisa_ci.execution.record import errored
@@ -24,7 +25,6 @@ TAINTS: Final = {
 _LOST_OUTPUT: Final = "a process that the case left behind held its output, which is lost"
 _KILLED: Final = 137  # 128 + SIGKILL
 _FULL: Final = "it left the machine's disk full"
-_QUIET: Final = frozenset({Category.OOM_KILL})  # told, but for itself no fault of the kernel
 
 
 def reason(error: ProvisioningError) -> str:
@@ -105,7 +105,7 @@ def _trouble(case: Case, taint: int, findings: Sequence[Finding]) -> str:
     """What the kernel said, where neither the case nor the allow-list expects it."""
     if Expectation.SPLAT in case.expects:
         return ""
-    bad = [found for found in findings if not found.allowed and found.category not in _QUIET]
+    bad = faults.unallowed(findings)
     if bad:
         return f"the kernel said: {bad[0].title}"
     told = [what for bit, what in TAINTS.items() if taint & bit]
