@@ -57,15 +57,15 @@ class KernelLog:
 
     # ---- what it says ----------------------------------------------------------------------------------------------
 
-    def poll(self) -> None:
-        """Read what is new."""
+    def poll(self, *, drain: bool = False) -> None:
+        """Read what is new, at most 8 MiB of it; all of it with ``drain``."""
         if self._feed is not None:
             with contextlib.suppress(MachineLostError):
-                self._keep(self._feed.poll())
+                self._keep(self._feed.poll(drain=drain))
 
     def findings(self, key: str) -> Sequence[Finding]:
         """Those that came up while case ``key`` ran, as far as the console has them."""
-        self.poll()
+        self.poll(drain=True)
         self._keep(self._watch.settle())
         found = tuple(finding for finding in self._findings if finding.case == key)
         self._told.update(found)
@@ -84,7 +84,7 @@ class KernelLog:
 
     def tail(self) -> str:
         """The last 16 KiB that the machine's console printed; '' where there is none."""
-        self.poll()
+        self.poll(drain=True)
         tail = b""
         if self._machine is not None and self._feed is not None:
             with contextlib.suppress(MachineLostError):
@@ -94,7 +94,7 @@ class KernelLog:
 
     def of_no_case(self) -> tuple[Finding, ...]:
         """The findings that no result has: those of the boot, between cases, or too late."""
-        self.poll()
+        self.poll(drain=True)
         self._keep(self._watch.finish())
         return tuple(
             dataclasses.replace(finding, text=finding.text[:_TEXT_LIMIT])
