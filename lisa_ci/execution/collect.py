@@ -22,9 +22,9 @@ from typing import Final
 from lisa_ci import files
 from lisa_ci.errors import LisaCiError, ProvisioningError
 from lisa_ci.execution.questions import AT_THE_END, COLLECT, CORE, FACTS, ON_FAILURE, Question
-from lisa_ci.execution.scrub import Scrubber, scrub_text
 from lisa_ci.model import SCHEMA
 from lisa_ci.protocols import Channel, Machine
+from lisa_ci.scrub import Scrubber, scrub_text
 
 LEG_LIMIT: Final = 20 << 20  # bytes of all failures of a leg
 FAILURES: Final = 8  # of a leg that are looked into

@@ -18,10 +18,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from lisa_ci import faults, files
+from lisa_ci import faults, files, scrub
 from lisa_ci.errors import LisaCiError, MachineLostError, PipelineError, ProvisioningError
 from lisa_ci.events import Emit, Level, Message, StageEnded, StageStarted
-from lisa_ci.execution import collect, index, losses, scrub
+from lisa_ci.execution import collect, index, losses
 from lisa_ci.execution.caselist import Planned
 from lisa_ci.execution.cases import CaseRunner
 from lisa_ci.execution.clock import Deadline

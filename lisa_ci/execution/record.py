@@ -15,9 +15,9 @@ from typing import Final, Self
 from lisa_ci.errors import StorageError
 from lisa_ci.events import CaseEnded, CaseStarted, Emit, Event, Message, StageAdvanced, StageEnded, StageStarted
 from lisa_ci.execution.journal import Journal
-from lisa_ci.execution.scrub import scrub, scrub_text
 from lisa_ci.files import LegFolder
 from lisa_ci.model import Case, Completed, Outcome, Result
+from lisa_ci.scrub import scrub, scrub_text
 
 _LOG_LIMIT: Final = 16 << 20  # bytes of lisa-ci.log
 _REPEATED: Final = "ran twice: its first result was lost with the machine"

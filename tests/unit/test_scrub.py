@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lisa_ci import scrub as scrubbing
 from lisa_ci.errors import LisaCiError
-from lisa_ci.execution import scrub as scrubbing
-from lisa_ci.execution.scrub import Scrubber, scrub, scrub_file, scrub_folder, scrub_text
+from lisa_ci.scrub import Scrubber, scrub, scrub_file, scrub_folder, scrub_text
 
-FIXTURES = Path(__file__).parent.parent.parent / "golden"
+FIXTURES = Path(__file__).parent.parent / "golden"
 KEY = b"[lisa-ci: private key removed]"
 LETTERS = base64.b16encode(hashlib.shake_256(b"letters").digest(200)).decode()
 FORMATS = (serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.OpenSSH)
