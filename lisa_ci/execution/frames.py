@@ -254,7 +254,7 @@ class Transcript:
         is_timed_out = _number(facts, "timeout") == 1
         cpu = _number(facts, "cpu_us")
         completed = Completed(
-            exit=None if is_timed_out else min(_number(facts, "exit") or 0, 255),
+            exit=None if is_timed_out else min(_whole("exit", facts.get("exit")), 255),
             output=b"".join(self._parts),
             head_bytes=len(self._parts[0]) if self._parts else 0,
             dropped_bytes=_number(facts, "dropped") or 0,
@@ -263,9 +263,10 @@ class Transcript:
             cpu=None if cpu is None else timedelta(microseconds=cpu),
             peak_memory_bytes=_number(facts, "memory"),
         )
+        is_lost, dirt, taint = _number(facts, "lost") == 1, _dirt(facts), _taint(facts)
         self._ended, self._running = self._running, None
         self._parts.clear()
-        return Ended(self._ended, completed, _number(facts, "lost") == 1, dirt=_dirt(facts), taint=_taint(facts))
+        return Ended(self._ended, completed, is_lost, dirt=dirt, taint=taint)
 
     def _bye(self) -> Done:
         if self._running is not None or self._ended != len(self._keys):
