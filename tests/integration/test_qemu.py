@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -42,6 +43,7 @@ from lisa_ci.platforms.qemu.acceleration import Accelerator, try_guest
 from lisa_ci.platforms.qemu.command_line import process_mark
 from lisa_ci.platforms.qemu.guard import Guard
 from lisa_ci.platforms.qemu.payload import PASSED
+from lisa_ci.platforms.qemu.platform import QemuMachines
 from lisa_ci.protocols import Machine
 from tests.doubles.boot_sector import make_disk
 
@@ -135,6 +137,7 @@ def left_of(folder: Path) -> list[object]:
 
 @dataclass
 class Running:
+    machines: QemuMachines
     machine: Machine
     folder: Path
     events: list[Event] = field(default_factory=list)
@@ -152,7 +155,7 @@ def running(demo_image: Path, folder: Path, profile: Profile, way_in: WayIn) -> 
     ) as machines:
         [machine] = machines.members
         assert machines.end_command() == ""
-        yield Running(machine, folder, events)
+        yield Running(machines, machine, folder, events)
         port = port_of(machine)
     assert files.sha256_file(demo_image) == before, "the image was written to"
     assert left_of(folder) == []
@@ -206,6 +209,11 @@ class TestBios:
         [place] = (bios.folder / "scratch").iterdir()
         assert place.stat().st_mode & 0o077 == 0
 
+    def test_an_nvme_disk_rules_a_snapshot_out_before_it_is_tried(self, bios: Running) -> None:
+        assert re.search("QEMU cannot keep the state of .*nvme", bios.machines.snapshot_problem())
+        with pytest.raises(ProvisioningError, match="nvme"):
+            bios.machines.snapshot()
+
     def test_it_comes_back_from_a_reboot(self, bios: Running) -> None:
         before = told(bios.machine, "cat /proc/sys/kernel/random/boot_id")
         bios.machine.reboot(timeout=BOOT.boot)
@@ -226,6 +234,10 @@ def test_uefi_boots_and_an_offline_edit_lets_us_in(demo_image: Path, tmp_path: P
             uefi.machine, "stat -c '%a %U %G' /root/.ssh /root/.ssh/authorized_keys /etc/ssh/ssh_host_ed25519_key"
         )
         assert modes.splitlines() == ["700 root root", "600 root root", "600 root root"]
+        uefi.machines.snapshot()
+        told(uefi.machine, "touch /changed")
+        uefi.machines.restore(timeout=SOON)
+        assert told(uefi.machine, "ls /changed 2>/dev/null || echo as it was") == "as it was"
         with contextlib.suppress(MachineLostError):  # it may be off before the answer is out
             uefi.machine.run("sh", "-c", "echo o > /proc/sysrq-trigger", timeout=SOON)
         with pytest.raises(MachineLostError, match="powered itself off"):
@@ -337,7 +349,7 @@ def test_a_guard_that_is_killed_takes_qemu_along_and_a_sweep_the_rest(owned: Own
 def test_a_sweep_leaves_nothing_of_an_owner_and_a_guard_that_were_killed_at_any_moment(
     seed: int, tmp_path: Path
 ) -> None:
-    chance = random.Random(seed)  # noqa: S311 - no secret
+    chance = random.Random(seed)
     path = make_disk(tmp_path)
     owner = subprocess.Popen(
         [sys.executable, str(OWNER), str(path), str(tmp_path)], stdout=subprocess.DEVNULL, cwd=OWNER.parents[2]

@@ -23,6 +23,7 @@ from lisa_ci.errors import Loss, MachineLostError, ProvisioningError
 from lisa_ci.model import Access, ImageSource, Lease, Profile, Subject, Timeouts
 from lisa_ci.platforms.qemu import QemuPlatform, life
 from lisa_ci.platforms.qemu.platform import QemuMachines
+from lisa_ci.platforms.qemu.snapshot import Snapshots
 from lisa_ci.protocols import Machine, SupportsDiagnosis, SupportsSnapshot
 
 SOON = timedelta(seconds=60)
@@ -196,6 +197,17 @@ class TestOneMachine:
         guest.machines.snapshot()
         guest.restore()
         assert guest.sh("cat /etc/motd") == "second"
+
+    def test_what_qemu_answers_to_a_snapshot_is_told_and_the_machine_goes_on(self, guest: Guest) -> None:
+        [part] = guest.machines._parts
+        profile = Profile(name="small", memory_mib=512)
+        nodes = ("root", "nowhere")
+        snapshots = Snapshots(part.qmp, part.life, part.ssh, profile, nodes=nodes, folder=guest.folder)
+        assert snapshots.problem() == ""
+        with pytest.raises(ProvisioningError, match=r"refuses snapshot-save: .*nowhere"):
+            snapshots.save()
+        assert "nowhere" in snapshots.problem()
+        assert guest.sh("echo here") == "here"
 
     def test_a_console_without_end_is_stopped(self, guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(life, "MOST_CONSOLE_BYTES", len(guest.console()) + 200_000)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lisa_ci import ssh
 from lisa_ci.errors import MachineLostError, ProvisioningError
-from lisa_ci.model import Bus, Profile
+from lisa_ci.model import Profile
 from lisa_ci.platforms.qemu import storage
 from lisa_ci.platforms.qemu.life import Life
 from lisa_ci.platforms.qemu.qmp import Qmp
@@ -48,16 +48,14 @@ class Snapshots:
         self._refusal = ""
 
     def problem(self) -> str:
-        """Why there can be none: by the profile, by what QEMU says before it is tried, or because it was refused."""
-        if any(disk.bus is Bus.NVME for disk in self._profile.disks):
-            return f"profile {self._profile.name} has an nvme disk, whose state QEMU cannot keep"
+        """Why there can be none: QEMU names devices whose state it cannot keep (nvme), or it refused one already."""
         if self._refusal:
             return self._refusal
         try:
             blocked = self._qmp.execute("query-migrate").get("blocked-reasons", [])
         except ProvisioningError as error:
             return error.message
-        return "; ".join(str(reason) for reason in blocked)
+        return f"QEMU cannot keep the state of a {'; '.join(map(str, blocked))}" if blocked else ""
 
     def save(self) -> None:
         """Keep the state, in place of an earlier one, which stays where this fails. ProvisioningError."""
