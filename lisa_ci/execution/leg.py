@@ -321,8 +321,9 @@ class _Leg:
         needed = {task.suite: self._suites[task.suite] for task in self._leg.tasks}
         self._remove_earlier(machine)
         installed = install(machine, needed, timeout=limit)
-        with contextlib.suppress(OSError), self._places.open("a") as file:  # for a run that comes after a kill
-            file.write(f"{installed.folder}\n")
+        if self._leg.profile.endpoint is not None:  # it lives on, and a run that comes after a kill finds this
+            with contextlib.suppress(OSError), self._places.open("a") as file:
+                file.write(f"{installed.folder}\n")
         self._run = dataclasses.replace(
             self._run,
             facts={"profile": self._leg.profile.name, "platform": self._leg.profile.platform, **found},
