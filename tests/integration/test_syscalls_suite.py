@@ -238,6 +238,7 @@ CALL_OF = {
     "reboot-refused": "reboot",
     "swap-refused": "swapon",
 }
+NEEDED_BY_ALL = {"mmap", "mprotect"}  # no program starts without them
 # Where one call is refused, other cases may fail because that call is a part of their own contract.
 SHARED = {
     "fcntl": {"memfd_create"},  # seals are set by fcntl
@@ -296,9 +297,142 @@ def test_a_broken_call_fails_its_own_case_and_no_other(case: str, program: Path,
     for error in (EIO, 0):  # a wrong errno, and a success that is none
         result = run_broken(call, error, program, "run", case)
         assert result.outcome is Outcome.FAILED, f"errno {error} passes as {case}: {result}"
+    if case in NEEDED_BY_ALL:
+        assert run_broken(call, ENOSYS, program, "run", case).outcome is Outcome.FAILED
+        return
     result = run_broken(call, ENOSYS, program, "all")
     assert failed(result) - by_filter - SHARED.get(case, set()) == {case}
     assert set(outcomes(result)) == set(listed(program))
+
+
+# ---- the build, and the script that a case runs --------------------------------------------------------------------
+
+
+def test_the_same_sources_give_the_same_bytes_wherever_they_lie(program: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere" / "syscalls"
+    shutil.copytree(SUITE, copy, ignore=shutil.ignore_patterns("build"))
+    assert build(tmp_path / "there", suite=copy).read_bytes() == program.read_bytes()
+
+
+def test_a_program_counts_in_the_digest_of_its_suite(program: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "syscalls"
+    shutil.copytree(SUITE, copy, ignore=shutil.ignore_patterns("build"))
+    without = files.tree_digest(copy)
+    build(copy / "build", suite=copy)
+    assert files.tree_digest(copy) != without
+
+
+def test_the_program_is_static_and_small(program: Path) -> None:
+    assert program.stat().st_size < 2 << 20
+    assert b"/ld-linux" not in program.read_bytes()
+
+
+def test_the_program_is_free_of_undefined_behaviour(tmp_path: Path) -> None:
+    sanitizers = "-fsanitize=address,undefined -fno-sanitize-recover=all -g -O1"
+    program = build(tmp_path, f"CFLAGS={sanitizers}", "LDFLAGS=-static-libasan")
+    # Checks drop their memory at the end on purpose: each is a process of its own.
+    finished = process.run([program, "all"], timeout=TIMEOUT, environment={"ASAN_OPTIONS": "detect_leaks=0"})
+    assert b"runtime error" not in finished.stderr + finished.stdout
+    assert b"AddressSanitizer" not in finished.stderr
+    assert failures(interpreted(finished.exit, finished.stdout)) == []
+
+
+def test_the_numbers_are_those_of_the_compiler_and_of_the_kernel(tmp_path: Path) -> None:
+    lines = ["#define _GNU_SOURCE", "#include <sys/syscall.h>"]
+    for name, (here, there) in numbers().items():
+        want = here if os.uname().machine == "x86_64" else there
+        lines += [f"#ifdef __NR_{name}", f'_Static_assert(__NR_{name} == {want}, "{name}");', "#endif"]
+    (tmp_path / "numbers.c").write_text("\n".join(lines))
+    process.check(["cc", "-fsyntax-only", tmp_path / "numbers.c"], timeout=TIMEOUT)
+    generic = Path("/usr/include/asm-generic/unistd.h").read_text()
+    given = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+) (\d+)\n", generic)}
+    held = [name for name, number in given.items() if name in numbers() and numbers()[name][1] == number]
+    assert len(held) >= 280
+    aliases = {"fstatat", "sync_file_range2", "arch_specific_syscall", "syscalls"}  # not aarch64's, or another's name
+    assert {name for name in given if name in numbers() and numbers()[name][1] != given[name]} <= aliases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A copy of the suite as it lies in a machine, and the programs that the machine has."""
+
+    folder: Path
+    programs: Path
+
+    def check(self, case: str) -> Result:
+        environment = {"PATH": str(self.programs)}
+        finished = process.run([self.folder / "check", case], timeout=TIMEOUT, directory=self.folder, environment=environment)
+        return interpreted(finished.exit, finished.stdout, case)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A machine without a compiler."""
+    folder, programs = tmp_path / "syscalls", tmp_path / "bin"
+    shutil.copytree(SUITE, folder, ignore=shutil.ignore_patterns("build"))
+    programs.mkdir()
+    for name in ("sh", "uname", "mkdir", "sed", "grep", "head", "tr", "mv", "gzip"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    return Place(folder=folder, programs=programs)
+
+
+def test_without_a_program_and_a_compiler_a_case_is_skipped_and_says_why(place: Place) -> None:
+    result = place.check("statx")
+    assert result.outcome is Outcome.SKIPPED
+    assert "no build/lisa-syscalls." in result.message
+    assert "no C compiler here" in result.message
+
+
+def test_a_case_runs_the_program_that_was_built(place: Place, program: Path) -> None:
+    (place.folder / "build").mkdir()
+    shutil.copy(program, place.folder / "build")
+    result = place.check("statx")
+    assert result.outcome is Outcome.PASSED
+    assert len(result.children) >= 10
+
+
+def test_a_machine_with_a_compiler_builds_it_once(place: Place, tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+    compiler = place.programs / "cc"
+    compiler.write_text(f'#!/bin/sh\necho call >>{log}\nPATH={os.environ["PATH"]}\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    assert place.check("dup3").outcome is Outcome.PASSED
+    assert place.check("pipe2").outcome is Outcome.PASSED
+    assert log.read_text().count("call") == 2  # to build, and to tell its version
+
+
+def test_a_compiler_that_cannot_build_it_skips_with_its_words(place: Place) -> None:
+    compiler = place.programs / "cc"
+    compiler.write_text("#!/bin/sh\necho 'x.c:1: fatal error: linux/openat2.h: No such file' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    result = place.check("dup3")
+    assert result.outcome is Outcome.SKIPPED
+    assert "cannot build it here: x.c:1: fatal error: linux/openat2.h" in result.message
+
+
+def test_a_program_of_another_architecture_skips(place: Place) -> None:
+    (place.folder / "build").mkdir()
+    foreign = place.folder / "build" / f"lisa-syscalls.{os.uname().machine}"
+    foreign.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(200))
+    foreign.chmod(0o755)
+    result = place.check("dup3")
+    assert result.outcome is Outcome.SKIPPED
+    assert "does not run here" in result.message
+
+
+def test_an_unknown_case_fails(place: Place, program: Path) -> None:
+    (place.folder / "build").mkdir()
+    shutil.copy(program, place.folder / "build")
+    assert place.check("no-such-case").outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("shell", [["dash", "-n"], ["bash", "--posix", "-n"], ["busybox", "ash", "-n"]])
+def test_the_script_is_read_by_every_shell(shell: list[str]) -> None:
+    process.check([*shell, SUITE / "check"], timeout=TIMEOUT)
+
+
+def test_shellcheck_has_nothing_to_say() -> None:
+    process.check(["shellcheck", "-s", "sh", SUITE / "check"], timeout=TIMEOUT)
 
 
 if __name__ == "__main__":

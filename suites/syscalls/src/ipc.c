@@ -88,7 +88,7 @@ static int listening(struct sockaddr_un *at, socklen_t *size) {
   memset(at, 0, sizeof *at);
   at->sun_family = AF_UNIX;
   *size = sizeof(sa_family_t) + 1 + (socklen_t)snprintf(at->sun_path + 1, 64, "lisa-syscalls-%d", getpid()); // no file
-  int end = (int)work(sys(socket, AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  int end = (int)tool(sys(socket, AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0));
   work(sys(bind, end, at, *size));
   work(sys(listen, end, 4));
   return end;
@@ -99,14 +99,14 @@ static void accepts(void) {
   socklen_t size;
   int server = listening(&at, &size);
   refuse(EAGAIN, sys(accept4, server, NULL, NULL, 0));
-  int client = (int)work(sys(socket, AF_UNIX, SOCK_STREAM, 0));
+  int client = (int)tool(sys(socket, AF_UNIX, SOCK_STREAM, 0));
   work(sys(connect, client, &at, size));
   int end = (int)work(sys(accept4, server, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
   equal(tool(sys(fcntl, end, F_GETFD)), FD_CLOEXEC);
   equal(tool(sys(fcntl, end, F_GETFL)) & O_NONBLOCK, O_NONBLOCK);
   refuse(EINVAL, sys(accept4, server, NULL, NULL, 1));
   refuse(EINVAL, sys(accept4, client, NULL, NULL, 0)); // it does not listen
-  refuse(EADDRINUSE, sys(bind, (int)work(sys(socket, AF_UNIX, SOCK_STREAM, 0)), &at, size));
+  refuse(EADDRINUSE, sys(bind, (int)tool(sys(socket, AF_UNIX, SOCK_STREAM, 0)), &at, size));
   refuse(EISCONN, sys(connect, client, &at, size));
 }
 
@@ -114,7 +114,7 @@ static void connection_refused(void) {
   struct sockaddr_un at;
   socklen_t size;
   close(listening(&at, &size));
-  refuse(ECONNREFUSED, sys(connect, (int)work(sys(socket, AF_UNIX, SOCK_STREAM, 0)), &at, size));
+  refuse(ECONNREFUSED, sys(connect, (int)tool(sys(socket, AF_UNIX, SOCK_STREAM, 0)), &at, size));
 }
 
 static void accept_of_a_file(void) {

@@ -139,6 +139,7 @@ int reap(pid_t process);                   // waits; its exit status, or -signal
 int scratch(void);                         // descriptor of an empty folder; everybody may write there
 const char *scratch_path(void);            // its name
 int memory_file(const char *content);      // a file without a name, at its start
+void leave(long flag, const char *kind);   // for a new namespace; skips where that changes nothing
 void own_mounts(void);                     // a mount namespace of this check's own; skips where that cannot be had
 void *pages(size_t count);                 // anonymous memory, readable and writable
 void nap(long milliseconds);

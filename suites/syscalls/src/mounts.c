@@ -124,7 +124,7 @@ static void move_into_itself(void) {
 static const struct check move_checks[] = {
     {.what = "attaches a mount", .run = move_attaches, .who = ROOT, .config = "CONFIG_TMPFS"},
     {.what = "a mount into itself", .run = move_into_itself, .who = ROOT, .config = "CONFIG_TMPFS"},
-    {GIVES("nobody moves mounts", EPERM, move_mount, AT_FDCWD, "/proc", AT_FDCWD, "/tmp", 0), .who = NOBODY},
+    {GIVES("nobody moves mounts", EPERM, move_mount, AT_FDCWD, "/dev/null", AT_FDCWD, "/dev/null", 0), .who = NOBODY},
 };
 
 // ---- open_tree, mount_setattr, fspick ------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ static void setattr_refused(void) {
 static const struct check setattr_checks[] = {
     {.what = "a mount becomes read-only and writable again", .run = setattr_read_only, .who = ROOT, .config = "CONFIG_TMPFS"},
     {.what = "sizes, unknown attributes and flags, two propagations, plain folders", .run = setattr_refused, .who = ROOT, .config = "CONFIG_TMPFS"},
-    {GIVES("nobody changes mounts", EPERM, mount_setattr, AT_FDCWD, "/", 0, (uint64_t[4]){1}, 32), .who = NOBODY},
+    {GIVES("nobody changes mounts", EPERM, mount_setattr, AT_FDCWD, "/dev/null", 0, (uint64_t[4]){1}, 32), .who = NOBODY},
 };
 
 static void fspick_picks(void) {
@@ -233,8 +233,8 @@ static const struct check mount_checks[] = {
     {.what = "mounts, is busy while a file is open, detaches", .run = mount_mounts, .who = ROOT, .config = "CONFIG_TMPFS"},
     {.what = "unknown file systems, places and options", .run = mount_refused, .who = ROOT, .config = "CONFIG_TMPFS"},
     {.what = "a read-only bind mount refuses writes", .run = bind_read_only, .who = ROOT},
-    {GIVES("nobody mounts", EPERM, mount, "none", "/tmp", "tmpfs", 0, 0), .who = NOBODY},
-    {GIVES("nobody unmounts", EPERM, umount2, "/proc", MNT_DETACH), .who = NOBODY},
+    {GIVES("nobody mounts", EPERM, mount, "none", "/dev/null", "tmpfs", 0, 0), .who = NOBODY},
+    {GIVES("nobody unmounts", EPERM, umount2, "/dev/null", 0), .who = NOBODY},
     {GIVES("nobody pivots", EPERM, pivot_root, "/tmp", "/tmp"), .who = NOBODY},
 };
 

@@ -61,6 +61,7 @@ static const struct check gone_checks[] = {
     {GONE(epoll_wait_old)},
     {GONE(set_thread_area)},
     {GONE(get_thread_area)},
+    {GONE(uselib)}, // CONFIG_USELIB is for programs of i386 alone
     {GONE(_sysctl), .since = KERNEL(5, 5)},
 #endif
     {GONE(nfsservctl)},
@@ -68,15 +69,6 @@ static const struct check gone_checks[] = {
 };
 
 #if defined(__x86_64__)
-static void uselib_refused(void) {
-  if (!knows_config()) skip("the kernel's configuration is unknown, and this needs CONFIG_USELIB");
-  long got = sys(uselib, -1L);
-  if (kernel_version() >= KERNEL(6, 16) || !is_configured("CONFIG_USELIB"))
-    refuse(ENOSYS, got);
-  else
-    hold(got != -ENOSYS, "ENOSYS, though CONFIG_USELIB is set");
-}
-
 static void x32_refused(void) {
   if (!knows_config()) skip("the kernel's configuration is unknown, and this needs CONFIG_X86_X32_ABI");
   long got = raw(0x40000000 + NR_getppid, 0, 0, 0, 0, 0, 0);
@@ -92,7 +84,6 @@ static void descriptor_table(void) { // an unknown function of it, or no such ca
 }
 
 static const struct check x86_checks[] = {
-    {.what = "uselib, as CONFIG_USELIB says", .run = uselib_refused},
     {.what = "numbers of x32, as CONFIG_X86_X32_ABI says", .run = x32_refused},
     {.what = "an unknown function of modify_ldt", .run = descriptor_table},
 };
@@ -132,9 +123,9 @@ static const struct test_case cases[] = {
     {.id = "numbers-free", .manual = "syscalls(2)", .number = NONE, CHECKS(free_checks)},
     {.id = "numbers-gone", .manual = "unimplemented(2)", .number = NONE, CHECKS(gone_checks)},
 #if defined(__x86_64__)
-    {.id = "numbers-x86", .manual = "syscalls(2), uselib(2), modify_ldt(2)", .number = NONE, CHECKS(x86_checks)},
+    {.id = "numbers-x86", .manual = "syscalls(2), modify_ldt(2)", .number = NONE, CHECKS(x86_checks)},
 #else
-    {.id = "numbers-x86", .manual = "syscalls(2), uselib(2), modify_ldt(2)", .number = -1},
+    {.id = "numbers-x86", .manual = "syscalls(2), modify_ldt(2)", .number = -1},
 #endif
 };
 const struct chapter numbers = {cases, COUNT(cases)};

@@ -1,7 +1,7 @@
 // What must be refused: to nobody what is root's, to everybody what is gone or makes no sense.
 //
-// Nothing here can do harm where a kernel fails: root asks only with arguments that are wrong twice, and nobody asks for
-// nothing that another check of the machine would miss.
+// Nothing here does harm where a kernel fails to refuse: what is asked for is wrong in a second way as well, changes
+// nothing, or ends with the check.
 #include "lisa.h"
 
 #include <linux/capability.h>
@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
 
 static char buffer[4096] __attribute__((aligned(8)));
 static const char nothing[] = "";
@@ -28,14 +29,14 @@ static const struct check module_checks[] = {
 };
 
 static const struct check kexec_checks[] = {
-    {GIVES("kexec_load", EPERM, kexec_load, 0, 0, 0, 0), .who = NOBODY},
-    {GIVES("kexec_load with unknown flags", EINVAL, kexec_load, 0, 0, 0, 1L << 40), .who = ROOT, .other_error = EPERM},
-    {GIVES("kexec_load of more segments than there may be", EINVAL, kexec_load, 0, 1000, 0, 1L << 40), .who = ROOT, .other_error = EPERM},
+    // Never without a segment: that would throw away a kernel that waits for a crash.
+    {GIVES("kexec_load", EPERM, kexec_load, 0, 1000, 0, 0x8000), .who = NOBODY},
+    {GIVES("kexec_load with unknown flags and too many segments", EINVAL, kexec_load, 0, 1000, 0, 0x8000), .who = ROOT, .other_error = EPERM},
 };
 
 static const struct check kexec_file_checks[] = {
     {GIVES("kexec_file_load", EPERM, kexec_file_load, -1, -1, 0, 0, 0), .who = NOBODY},
-    {GIVES("kexec_file_load with unknown flags", EINVAL, kexec_file_load, -1, -1, 0, 0, 1L << 40), .who = ROOT, .other_error = EPERM},
+    {GIVES("kexec_file_load with unknown flags", EINVAL, kexec_file_load, -1, -1, 0, 0, 1 << 20), .who = ROOT, .other_error = EPERM},
 };
 
 static const struct check reboot_checks[] = {
@@ -61,8 +62,7 @@ static void log_denied(void) {
     refuse(EPERM, got);
   else
     hold(got >= 0 || got == -EPERM, "gives %s", error_name(got)); // CONFIG_SECURITY_DMESG_RESTRICT in older kernels
-  refuse(EPERM, sys(syslog, 5, NULL, 0)); // clears it
-  refuse(EPERM, sys(syslog, 8, NULL, 7)); // sets the console's level
+  refuse(EPERM, sys(syslog, 8, NULL, 99)); // the console's level, to one that there is not
 }
 
 static void file_denied(const char *name, int how) {
@@ -106,17 +106,19 @@ static void kernel_addresses_hidden(void) {
 }
 
 static void names_denied(void) {
-  refuse(EPERM, sys(sethostname, "lisa", 4));
-  refuse(EPERM, sys(setdomainname, "lisa", 4));
+  struct utsname now;
+  work(uname(&now) ? -errno : 0);
+  refuse(EPERM, sys(sethostname, now.nodename, strlen(now.nodename))); // to what they are
+  refuse(EPERM, sys(setdomainname, now.domainname, strlen(now.domainname)));
 }
 
 static const struct check machine_checks[] = {
-    {.what = "the log is not cleared, and read as kernel.dmesg_restrict says", .run = log_denied, .who = NOBODY, .config = "CONFIG_PRINTK"},
+    {.what = "the log is read as kernel.dmesg_restrict says, the console is not set", .run = log_denied, .who = NOBODY, .config = "CONFIG_PRINTK"},
     {.what = "devices that reach memory and disks", .run = devices_denied, .who = NOBODY},
     {.what = "files of /proc and /sys that are root's", .run = proc_denied, .who = NOBODY},
     {.what = "addresses in /proc/kallsyms", .run = kernel_addresses_hidden, .who = NOBODY, .config = "CONFIG_KALLSYMS"},
     {.what = "the machine's names", .run = names_denied, .who = NOBODY},
-    {GIVES("acct", EPERM, acct, 0), .who = NOBODY, .config = "CONFIG_BSD_PROCESS_ACCT"},
+    {GIVES("acct", EPERM, acct, "/nowhere/at/all"), .who = NOBODY, .config = "CONFIG_BSD_PROCESS_ACCT"},
     {GIVES("quotactl of a device", EPERM, quotactl, 0x800002 << 8, "/nowhere/at/all", 0, 0), .who = NOBODY, .other_error = ENOENT, .config = "CONFIG_QUOTACTL"},
     {GIVES("vhangup", EPERM, vhangup), .who = NOBODY},
 #if defined(__x86_64__)
@@ -162,12 +164,18 @@ static void sticky_folder(void) {
   refuse(EPERM, sys(renameat, at, "sticky/roots", at, "sticky/mine"));
 }
 
+static void new_file_in_root(void) {
+  long got = sys(openat, AT_FDCWD, "/lisa-syscalls", O_CREAT | O_WRONLY | O_EXCL, 0600);
+  if (got >= 0) unlink("/lisa-syscalls");
+  refuse_by(EACCES, EROFS, got);
+}
+
 static const struct check file_checks[] = {
     {.what = "files of root's", .run = foreign_files, .who = ROOT},
     {.what = "files are not given away, devices not made", .run = own_files, .who = NOBODY},
     {.what = "files of others in a sticky folder", .run = sticky_folder, .who = ROOT},
     {GIVES("chroot", EPERM, chroot, "/tmp"), .who = NOBODY},
-    {GIVES("a new file in /", EACCES, openat, AT_FDCWD, "/lisa-syscalls", O_CREAT | O_WRONLY | O_EXCL, 0600), .who = NOBODY},
+    {.what = "a new file in /", .run = new_file_in_root, .who = NOBODY},
     {GIVES("open_by_handle_at of no handle", EPERM, open_by_handle_at, AT_FDCWD, buffer, 0), .who = NOBODY, .other_error = EINVAL, .config = "CONFIG_FHANDLE"},
 };
 
@@ -207,14 +215,20 @@ static void no_new_privileges_stay(void) {
   refuse(EINVAL, sys(prctl, 0x7fff, 0, 0, 0, 0));
 }
 
+static void first_process(void) { // each value is set to what it is
+  static unsigned long processors[128];
+  long nice = work(sys(getpriority, PRIO_PROCESS, 1)), size = work(sys(sched_getaffinity, 1, sizeof processors, processors));
+  refuse(EPERM, sys(setpriority, PRIO_PROCESS, 1, 20 - nice));
+  refuse(EPERM, sys(sched_setaffinity, 1, size, processors));
+}
+
 static const struct check identity_checks[] = {
     {.what = "users, groups", .run = identities, .who = NOBODY},
     {.what = "capabilities are gone and do not come back", .run = capabilities, .who = NOBODY},
     {.what = "PR_SET_NO_NEW_PRIVS is for ever", .run = no_new_privileges_stay},
     {GIVES("setpriority above the limit", EACCES, setpriority, PRIO_PROCESS, 0, -19), .who = NOBODY, .other_error = EPERM},
-    {GIVES("setpriority of process 1", EPERM, setpriority, PRIO_PROCESS, 1, 19), .who = NOBODY},
-    {GIVES("sched_setaffinity of process 1", EPERM, sched_setaffinity, 1, 8, (unsigned long[1]){1}), .who = NOBODY},
-    {GIVES("ioprio_set of process 1", EPERM, ioprio_set, 1, 1, 2 << 13 | 7), .who = NOBODY, .config = "CONFIG_BLOCK"},
+    {.what = "scheduling of process 1", .run = first_process, .who = NOBODY},
+    {GIVES("ioprio_set of process 1", EPERM, ioprio_set, 1, 1, 0), .who = NOBODY, .config = "CONFIG_BLOCK"},
     {GIVES("migrate_pages of process 1", EPERM, migrate_pages, 1, 1, (unsigned long[1]){1}, (unsigned long[1]){1}), .who = NOBODY, .config = "CONFIG_MIGRATION"},
 };
 

@@ -150,6 +150,7 @@ static void register_probe(void) {
 
 static void register_files(void) {
   struct ring ring = make_ring();
+  tool(sys(io_uring_enter, ring.file, 0, 0, 0, NULL, 0));
   int file = memory_file("");
   work(sys(io_uring_register, ring.file, IORING_REGISTER_FILES, &file, 1));
   refuse(EBUSY, sys(io_uring_register, ring.file, IORING_REGISTER_FILES, &file, 1));
@@ -172,6 +173,7 @@ static void register_refused(void) {
 
 static void register_restricts(void) {
   if (rings_are_off()) skip("kernel.io_uring_disabled forbids it");
+  tool(sys(io_uring_enter, make_ring().file, 0, 0, 0, NULL, 0));
   struct io_uring_params parameters = {.flags = IORING_SETUP_R_DISABLED};
   int file = (int)tool(sys(io_uring_setup, 4, &parameters));
   refuse(EBADFD, sys(io_uring_enter, file, 0, 0, 0, NULL, 0)); // not enabled yet
