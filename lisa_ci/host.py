@@ -108,6 +108,18 @@ TOOLS: Final[tuple[Tool, ...]] = (
         packages=_packages("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
     ),
     Tool(
+        name="busybox",
+        why="starts machines with a foreign kernel: its initramfs (it has to be the static one)",
+        uses=(Use.QEMU,),
+        packages=_packages("busybox-static", "busybox", "busybox-static", "busybox"),
+    ),
+    Tool(
+        name="depmod",
+        why="indexes the modules of a foreign kernel",
+        uses=(Use.QEMU,),
+        packages=_packages("kmod", "kmod", "kmod", "kmod"),
+    ),
+    Tool(
         name="ssh",
         why="gives a prompt in a machine",
         uses=(Use.SHELL,),
@@ -143,8 +155,8 @@ TOOLS: Final[tuple[Tool, ...]] = (
     ),
     Tool(
         name="mke2fs",
-        why="makes the root file system of the demo's image",
-        uses=(Use.DEMO,),
+        why="makes the root file system of the demo's image, and the disk of a foreign kernel's modules",
+        uses=(Use.QEMU, Use.DEMO),
         packages=_packages("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
     ),
     Tool(

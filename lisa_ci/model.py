@@ -104,14 +104,26 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """A foreign kernel to boot the image with. Paths on the host; ``digest`` is SHA-256 (hex) over all its parts."""
+    """A foreign kernel to boot the image with. Paths on the host; ``digest`` is SHA-256 (hex) over all its parts.
 
-    image: str
+    ``source`` is where it was delivered (a folder, an archive, a package), and ``delivery`` SHA-256 (hex) of that;
+    without it, ``image`` is set.
+    """
+
+    image: str = ""
+    source: str | None = None
+    delivery: str = ""
     modules: str | None = None
+    config: str | None = None
     initrd: str | None = None
     command_line: str | None = None
     vmlinux: str | None = None
     digest: str = ""
+
+    @property
+    def path(self) -> str:
+        """What people know it by."""
+        return self.source or self.image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

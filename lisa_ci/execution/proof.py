@@ -41,5 +41,5 @@ def _check_kernel(kernel: Kernel) -> None:
     digest = kernel_now(kernel).digest
     if digest != kernel.digest:
         raise VerificationError(
-            f"the kernel {kernel.image} has digest {digest}, the plan says {kernel.digest}", hint=_AGAIN
+            f"the kernel {kernel.path} has digest {digest}, the plan says {kernel.digest}", hint=_AGAIN
         )

@@ -84,7 +84,7 @@ class _Assembly:
             folder=from_here(self._folder),
             name=values["name"],
             image=ImageSource(**values["image"]) if "image" in values else None,
-            kernel=Kernel(**values["kernel"]) if "kernel" in values else None,
+            kernel=_kernel(values["kernel"]) if "kernel" in values else None,
             access=Access(**values.get("access", {})),
             profiles=profiles,
             suites=suites,
@@ -188,6 +188,11 @@ class _Assembly:
             if not any(fnmatch.fnmatchcase(name, glob.value) for name in names):
                 hint = did_you_mean(glob.value, names) or f"there are: {_first(names)}"
                 self._reading.report(f"{shown(glob.value)} matches no {what}", glob.location, hint)
+
+
+def _kernel(values: dict[str, Any]) -> Kernel:
+    """``from`` is a word of Python's, so the value has another name."""
+    return Kernel(**{"source" if name == "from" else name: value for name, value in values.items()})
 
 
 def _selection(entry: Found, suite: Suite) -> SuiteSelection:

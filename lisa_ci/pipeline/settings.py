@@ -100,33 +100,63 @@ IMAGE: Final = Table(
 
 KERNEL: Final = Table(
     title="kernel",
-    description="A foreign kernel to boot the image with. What was tested so is never signed as a release.",
+    description="A foreign kernel to boot the image with: docs/kernel-gate.md. What was tested so is never signed as a "
+    "release.",
+    one_of=(("from", "image"),),
+    needs={"modules": "image", "config": "image", "vmlinux": "image"},
     settings=(
         Setting(
-            name="image",
+            name="from",
             kind=PATH,
-            description="Path of the kernel (bzImage or Image).",
-            is_required=True,
+            description="What the build delivers: a build tree after `make`, a folder with boot/ and lib/modules/, a "
+            "tar file of one of them, a Debian package or an RPM. The kernel, its modules, config, System.map and "
+            "vmlinux are found in it.",
+            example="build/linux-image.deb",
+        ),
+        setting(
+            Kernel,
+            "image",
+            PATH,
+            "Path of the kernel (bzImage), where the other files are named one by one.",
             example="build/arch/x86/boot/bzImage",
         ),
         setting(
             Kernel,
             "modules",
             PATH,
-            "Folder that holds lib/modules/VERSION of this kernel. They are copied into the machine after its login: "
-            "what it needs until then (virtio_blk, virtio_net, its file system, and qemu_fw_cfg for credentials) is in "
-            "the kernel or in its initrd.",
+            "Folder that holds lib/modules/VERSION of this kernel. Without an initrd they are there from the start; "
+            "with one, they are copied into the machine after its login, and what it needs until then is in the kernel "
+            "or in that initrd.",
             example="build/modules",
         ),
-        setting(Kernel, "initrd", PATH, "Path of an initrd.", example="build/initrd.img"),
+        setting(
+            Kernel,
+            "config",
+            PATH,
+            "Path of its .config: what booting needs is checked against it before anything starts.",
+            example="build/.config",
+        ),
+        setting(
+            Kernel,
+            "initrd",
+            PATH,
+            "Path of an initrd. Without one, lisa-ci makes its own where the kernel needs it.",
+            example="build/initrd.img",
+        ),
         setting(
             Kernel,
             "command_line",
             Text(words="a kernel command line", pattern="[ -~]+", most=2000, hint="use printable ASCII only"),
-            "Kernel command line; the serial console is added where it is missing.",
+            "Kernel command line; `root=` (found in the image) and the serial console are added where missing.",
             example="root=LABEL=root ro",
         ),
-        setting(Kernel, "vmlinux", PATH, "Path of the uncompressed kernel with symbols.", example="build/vmlinux"),
+        setting(
+            Kernel,
+            "vmlinux",
+            PATH,
+            "Path of the uncompressed kernel with symbols; its build id is proven in the machine.",
+            example="build/vmlinux",
+        ),
     ),
 )
 

@@ -8,9 +8,10 @@ import hashlib
 from pathlib import Path
 
 from lisa_ci import files
+from lisa_ci import kernel as kernels
 from lisa_ci.errors import PipelineError
-from lisa_ci.events import Emit
-from lisa_ci.image import resolve
+from lisa_ci.events import Emit, Level, Message
+from lisa_ci.image import local_path, resolve
 from lisa_ci.model import Image, ImageSource, Kernel, Pipeline, Subject
 from lisa_ci.pipeline.places import from_here
 
@@ -19,12 +20,30 @@ def find_subject(pipeline: Pipeline, emit: Emit, *, image: Path | None = None) -
     """The subject of a pipeline; ``image`` is a file that takes the place of the one in the pipeline file.
 
     Where every profile already runs, nothing is booted: then there is neither image nor kernel to judge.
-    PipelineError where a file is missing or is not what the pipeline says.
+    PipelineError where a file is missing or is not what the pipeline says, or where a foreign kernel cannot boot.
     """
     if all(profile.endpoint is not None for profile in pipeline.profiles):
         return Subject()
     kernel = None if pipeline.kernel is None else _found_kernel(pipeline.kernel, Path(pipeline.folder))
-    return Subject(image=_image(pipeline, emit, image), kernel=kernel)
+    subject = Subject(image=_image(pipeline, emit, image), kernel=kernel)
+    if kernel is not None and (kernel.source or kernel.config):
+        _check_boots(pipeline, subject, kernel, emit)
+    return subject
+
+
+def _check_boots(pipeline: Pipeline, subject: Subject, kernel: Kernel, emit: Emit) -> None:
+    """What stands in the way of a boot is told now, for all profiles at once, and not by machines that stay silent."""
+    path = None if subject.image is None else local_path(subject.image, emit)
+    booted = [profile for profile in pipeline.profiles if profile.endpoint is None]
+    found = [
+        problem
+        for profile in booted
+        for problem in kernels.problems(kernel, subject.image, path, profile, pipeline.access)
+    ]
+    if found:
+        raise PipelineError(found[0].message, hint=found[0].hint, problems=tuple(dict.fromkeys(found)))
+    for text in dict.fromkeys(wish for profile in booted for wish in kernels.wishes(kernel, profile, pipeline.access)):
+        emit(Message(text=text, level=Level.WARNING, place="kernel"))
 
 
 def _image(pipeline: Pipeline, emit: Emit, image: Path | None) -> Image | None:
@@ -42,13 +61,17 @@ def kernel_now(kernel: Kernel) -> Kernel:
 
 def _found_kernel(kernel: Kernel, folder: Path) -> Kernel:
     """The kernel with paths from the working directory, and the digest over all its parts and its command line."""
-    parts = {name: getattr(kernel, name) for name in ("image", "modules", "initrd", "vmlinux")}
-    paths = {name: folder / value for name, value in parts.items() if value is not None}
+    parts = {name: getattr(kernel, name) for name in ("image", "modules", "config", "initrd", "vmlinux")}
+    paths = {name: folder / value for name, value in parts.items() if value}
     digest = hashlib.sha256()
+    shown = {name: from_here(path) for name, path in paths.items()}
+    if kernel.source is not None:
+        source = folder / kernel.source
+        shown |= {"source": from_here(source), "delivery": kernels.delivery_digest(source)}
+        digest.update(f"from {shown['delivery']}\n".encode())
     for name, path in paths.items():
         digest.update(f"{name} {_digest(name, path)}\n".encode())
     digest.update(f"command_line {kernel.command_line or ''}\n".encode())
-    shown = {name: from_here(path) for name, path in paths.items()}
     return dataclasses.replace(kernel, **shown, digest=digest.hexdigest())
 
 

@@ -202,6 +202,6 @@ def _subject(plan: Plan, verdict: Verdict) -> Iterator[str]:
         yield f"- image {code(image.path)} ({image.format}), {image.size_bytes >> 20} MiB"
         yield f"- disk digest `sha256:` {code(image.disk_digest)}"
     if kernel is not None:
-        yield f"- foreign kernel {code(kernel.image)}, digest {code(kernel.digest)}"
+        yield f"- foreign kernel {code(kernel.path)}, digest {code(kernel.digest)}"
     yield f"- plan digest {code(verdict.plan_digest)}"
     yield "\n</details>"

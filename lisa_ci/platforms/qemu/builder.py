@@ -21,11 +21,11 @@ class Builder:
     def __init__(
         self, profile: Profile, subject: Image, path: Path, access: Access, lease: Lease, folder: Path
     ) -> None:
-        self._profile = profile
-        self._subject = subject
-        self._path = path
+        self.profile = profile
+        self.subject = subject
+        self.path = path
         self._lease = lease
-        self._folder = folder
+        self.folder = folder
         self.access = access
         self.host_key = ssh.make_key(folder / "host-key")
         if access.way_in is WayIn.KEY:
@@ -45,22 +45,25 @@ class Builder:
 
     @property
     def known_hosts(self) -> Path:
-        return self._folder / "known_hosts"
+        return self.folder / "known_hosts"
 
     @property
     def console(self) -> Path:
         return self._lease.evidence.absolute() / CONSOLE_FILE
 
-    def files(self) -> MachineFiles:
-        """All files, made and filled. Space is checked before anything is copied."""
-        storage.check_space(self._folder)
+    def files(self, modules: Path | None = None) -> MachineFiles:
+        """All files, made and filled. Space is checked before anything is copied.
+
+        ``modules``: a raw disk with the modules of a foreign kernel; the machine gets an overlay over it.
+        """
+        storage.check_space(self.folder)
         self._lease.evidence.mkdir(parents=True, exist_ok=True)
-        root = self._folder / "root.qcow2"
-        storage.make_overlay(root, self._subject.size_bytes)
+        root = self.folder / "root.qcow2"
+        storage.make_overlay(root, self.subject.size_bytes)
         code = variables = None
-        if command_line.needs_uefi(self._profile):
+        if command_line.needs_uefi(self.profile):
             code, variables = self._firmware()
-        base, base_format, seed, credentials = self._path, self._subject.format, None, {}
+        base, base_format, seed, credentials = self.path, self.subject.format, None, {}
         entry = self._entry()
         match self.access.way_in:
             case WayIn.OFFLINE:
@@ -76,12 +79,21 @@ class Builder:
             base_format=base_format,
             root=root,
             console=self.console,
-            disks=storage.make_disks(self._profile, self._folder),
+            disks=storage.make_disks(self.profile, self.folder),
             seed=seed,
             credentials=credentials,
             code=code,
             variables=variables,
+            modules=self._modules_overlay(modules),
+            modules_base=modules,
         )
+
+    def _modules_overlay(self, base: Path | None) -> Path | None:
+        if base is None:
+            return None
+        path = self.folder / "modules.qcow2"
+        storage.make_overlay(path, base.stat().st_size)
+        return path
 
     def _entry(self) -> Entry:
         return Entry(
@@ -90,33 +102,33 @@ class Builder:
             public_key=self._public,
             host_private=self.host_key.private.read_text(),
             host_public=self.host_key.public,
-            networks=way_in.network_files(self._profile),
+            networks=way_in.network_files(self.profile),
         )
 
     def _firmware(self) -> tuple[command_line.FirmwareFile, Path]:
         found = storage.find_firmware()
         if found is None:
             raise ProvisioningError("this host has no UEFI firmware", hint=host.install_hint(["ovmf"]))
-        variables = self._folder / "variables.qcow2"
+        variables = self.folder / "variables.qcow2"
         storage.copy_variables(found[1], variables)
         return found[0], variables
 
     def _seed(self, entry: Entry) -> Path:
-        path = self._folder / "seed.iso"
-        way_in.write_seed(path, way_in.seed_files(entry, self._profile, self._folder.name))
+        path = self.folder / "seed.iso"
+        way_in.write_seed(path, way_in.seed_files(entry, self.profile, self.folder.name))
         return path
 
     def _credentials(self, entry: Entry) -> dict[str, Path]:
         written = {}
         for name, value in way_in.credentials(entry).items():
-            path = self._folder / f"credential.{name}"
+            path = self.folder / f"credential.{name}"
             path.write_bytes(value)
             written[name] = path
         return written
 
     def _edited(self, entry: Entry) -> Path:
         host.require("debugfs")
-        path = self._folder / "edited.raw"
-        storage.raw_copy(self._subject, self._path, path)
-        offline.edit(path, entry, self._folder)
+        path = self.folder / "edited.raw"
+        storage.raw_copy(self.subject, self.path, path)
+        offline.edit(path, entry, self.folder)
         return path

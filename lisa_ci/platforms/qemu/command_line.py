@@ -19,7 +19,7 @@ from lisa_ci.platforms.qemu.acceleration import MACHINE, Acceleration
 
 QMP_FD: Final = 4  # a single digit: dash cannot close others
 MAX_SATA_DISKS: Final = 6
-MAX_DEVICES: Final = 24
+MAX_DEVICES: Final = 23
 DISK_SERIAL: Final = "lisa-ci-{}"
 NIC_DEVICES: Final = {
     "virtio": "virtio-net-pci",
@@ -29,7 +29,9 @@ NIC_DEVICES: Final = {
     "rtl8139": "rtl8139",
     "vmxnet3": "vmxnet3",
 }
-_ROOT_SLOT, _CONTROL_SLOT, _FIRST_FREE_SLOT = 2, 3, 4
+ROOT_SLOT: Final = 2
+MODULES_SLOT: Final = 0x1E  # the last one, so that no other device has another place with a foreign kernel
+_CONTROL_SLOT, _FIRST_FREE_SLOT = 3, 4
 _CACHE: Final = {"direct": False, "no-flush": True}  # a disk that is thrown away need not survive a host crash
 
 
@@ -46,7 +48,8 @@ class MachineFiles:
     """The files of one machine. ``base`` is the image, never written; ``root`` is the qcow2 overlay over it.
 
     ``disks`` are the profile's data disks in its order. ``credentials`` are systemd's, name -> file. ``code`` and
-    ``variables`` are set for UEFI only.
+    ``variables`` are set for UEFI only. ``modules`` is a qcow2 overlay over ``modules_base``, a raw disk with the
+    modules of a foreign kernel.
     """
 
     base: Path
@@ -58,6 +61,8 @@ class MachineFiles:
     credentials: Mapping[str, Path] = field(default_factory=dict)
     code: FirmwareFile | None = None
     variables: Path | None = None
+    modules: Path | None = None
+    modules_base: Path | None = None
 
 
 def process_mark(name: str) -> str:
@@ -91,16 +96,18 @@ def arguments(
         *_root(machine, is_booted=kernel is None),
         *_control_nic(),
         *_devices(profile, machine),
+        *_modules(machine),
         *_console(machine.console),
         *_credentials(machine.credentials),
     )
     return (emulator, *options)
 
 
-def writable_nodes(profile: Profile) -> tuple[str, ...]:
+def writable_nodes(profile: Profile, *, has_modules: bool = False) -> tuple[str, ...]:
     """The block devices that the machine writes to, by the names that ``arguments`` gives them; all are qcow2."""
     disks = tuple(f"disk{number}" for number in range(len(profile.disks)))
-    return ("root", *disks, *(("variables",) if needs_uefi(profile) else ()))
+    modules = ("modules",) if has_modules else ()
+    return ("root", *disks, *modules, *(("variables",) if needs_uefi(profile) else ()))
 
 
 def device_count(profile: Profile) -> int:
@@ -173,7 +180,7 @@ def _root(machine: MachineFiles, *, is_booted: bool) -> Iterator[str]:
     yield from _blockdev(root)
     # With a foreign kernel, QEMU's own loader is the first to boot from, and takes that number.
     first = "bootindex=0," if is_booted else ""
-    yield from ("-device", f"virtio-blk-pci,drive=root,{first}addr={_ROOT_SLOT:#x}")
+    yield from ("-device", f"virtio-blk-pci,drive=root,{first}addr={ROOT_SLOT:#x}")
 
 
 def _control_nic() -> Iterator[str]:
@@ -183,7 +190,7 @@ def _control_nic() -> Iterator[str]:
 
 
 def _devices(profile: Profile, machine: MachineFiles) -> Iterator[str]:
-    slots = iter(range(_FIRST_FREE_SLOT, 0x1F))
+    slots = iter(range(_FIRST_FREE_SLOT, MODULES_SLOT))
     yield from ("-object", "rng-builtin,id=rng", "-device", f"virtio-rng-pci,rng=rng,addr={next(slots):#x}")
     yield from ("-device", f"pvpanic-pci,addr={next(slots):#x}", "-device", "vmgenid,guid=auto")
     yield from _disks(profile, machine, slots)
@@ -191,6 +198,15 @@ def _devices(profile: Profile, machine: MachineFiles) -> Iterator[str]:
     if machine.seed is not None:
         yield from _blockdev(_file_node("seed", machine.seed, "raw", read_only=True))
         yield from ("-device", f"virtio-blk-pci,drive=seed,serial=seed,addr={next(slots):#x}")
+
+
+def _modules(machine: MachineFiles) -> Iterator[str]:
+    """Written to in an overlay: a test may add a module and index anew."""
+    if machine.modules is None or machine.modules_base is None:
+        return
+    base = _file_node("modules-base", machine.modules_base, "raw", read_only=True)
+    yield from _blockdev({**_file_node("modules", machine.modules, "qcow2"), "backing": base})
+    yield from ("-device", f"virtio-blk-pci,drive=modules,serial=lisa-ci-modules,addr={MODULES_SLOT:#x}")
 
 
 def _disks(profile: Profile, machine: MachineFiles, slots: Iterator[int]) -> Iterator[str]:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from lisa_ci import image, ssh
+from lisa_ci import kernel as kernels
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Emit, Level, Message
-from lisa_ci.model import Access, Image, Lease, Profile, Subject, Timeouts, WayIn
+from lisa_ci.kernel import Boot, Slots
+from lisa_ci.model import Access, Image, Kernel, Lease, Profile, Subject, Timeouts, WayIn
 from lisa_ci.platforms.qemu import acceleration, command_line, console_text, foreign_kernel, scratch
 from lisa_ci.platforms.qemu.builder import Builder
 from lisa_ci.platforms.qemu.guard import Guard
@@ -67,10 +69,13 @@ def run_machine(
         qmp = Qmp(guard.qmp_socket)
         ending.qmp = qmp
         builder = Builder(profile, subject.image, path, access, lease, guard.scratch.folder)
-        files = builder.files()
+        boot = None if subject.kernel is None else _prepared(subject.kernel, builder)
+        files = builder.files(boot.modules_disk if boot else None)
         life = Life(qmp, guard, files.console, boot=timeouts.boot)
         chosen = acceleration.find_acceleration(EMULATOR, emit)
-        arguments = command_line.arguments(EMULATOR, profile, files, chosen, name=place.id, kernel=subject.kernel)
+        arguments = command_line.arguments(
+            EMULATOR, profile, files, chosen, name=place.id, kernel=booted(boot) if boot else None
+        )
         guard.start(arguments)
         port = _port(qmp, guard)
         emit(
@@ -82,12 +87,33 @@ def run_machine(
         )
         machine = _log_in(builder, port, life, role=role, timeouts=timeouts, emit=emit)
         ending.machine = machine
-        if subject.kernel is not None and subject.kernel.modules:
-            foreign_kernel.install_modules(machine, Path(subject.kernel.modules), timeout=timeouts.boot)
-        nodes = command_line.writable_nodes(profile)
+        if boot is not None:
+            foreign_kernel.prove(machine, boot.identity)
+            if boot.tree is not None:
+                foreign_kernel.install_modules(machine, boot.tree, timeout=timeouts.boot)
+        nodes = command_line.writable_nodes(profile, has_modules=files.modules is not None)
         snapshots = Snapshots(qmp, life, machine, profile, nodes=nodes, folder=guard.scratch.folder)
         yield Member(id=place.id, ssh=machine, qmp=qmp, guard=guard, life=life, snapshots=snapshots)
         ending.keeps = lease.keep
+
+
+def _prepared(kernel: Kernel, builder: Builder) -> Boot:
+    slots = Slots(root=command_line.ROOT_SLOT, modules=command_line.MODULES_SLOT)
+    return kernels.prepare(
+        kernel,
+        builder.subject,
+        builder.path,
+        builder.profile,
+        builder.access,
+        slots=slots,
+        folder=builder.folder,
+    )
+
+
+def booted(boot: Boot) -> Kernel:
+    """What QEMU's own loader is told of a kernel that is ready."""
+    initrd = None if boot.initrd is None else str(boot.initrd)
+    return Kernel(image=str(boot.image), initrd=initrd, command_line=boot.command_line)
 
 
 def _guarded(place: scratch.Scratch) -> Guard:

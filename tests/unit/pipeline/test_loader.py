@@ -71,6 +71,20 @@ def test_every_key_arrives_in_the_pipeline(folder: Path) -> None:
     assert selection.suite.name == "mine"
 
 
+def test_a_kernel_comes_whole_or_file_by_file(folder: Path) -> None:
+    line = next(line for line in WHOLE_PIPELINE.splitlines() if line.startswith("kernel:"))
+    delivered = load(WHOLE_PIPELINE.replace(line, "kernel: {from: build, command_line: quiet}"), folder).kernel
+    assert delivered == Kernel(source="build", command_line="quiet")
+    assert delivered.path == "build"
+    told = problems_of(WHOLE_PIPELINE.replace(line, "kernel: {from: build, modules: mods, vmlinux: v}"), folder)
+    assert [problem.partition("error: ")[2].partition(";")[0] for problem in told] == [
+        "'kernel' has 'modules' but not 'image'",
+        "'kernel' has 'vmlinux' but not 'image'",
+    ]
+    [missing] = problems_of(WHOLE_PIPELINE.replace(line, "kernel: {initrd: x}"), folder)
+    assert "'kernel' lacks 'from' or 'image'" in missing
+
+
 def test_profiles_are_composed_from_the_catalogue_and_from_earlier_ones(folder: Path) -> None:
     bios, mine, more, running = load(WHOLE_PIPELINE, folder).profiles
     assert (bios.name, bios.firmware) == ("bios", Firmware.BIOS)
@@ -193,7 +207,7 @@ def replaced(old: str, new: str) -> str:
         ("firmware: [uefi]", "firmware: []", "'firmware' has 0 entries; give 1 to 2"),
         ("firmware: [uefi]", "firmware: uefi", "'firmware' must be a list, not 'uefi'; start each entry with '- '"),
         ("firmware: [uefi]", "firmware: [uefi, uefi]", "'uefi' is in 'firmware' twice"),
-        ("{image: bzImage, ", "{", "'kernel' lacks the key 'image'; add 'image: build/arch"),
+        ("modules: mods, ", "modules: mods, from: x.deb, ", "'kernel' has both 'from' and 'image'; keep one"),
         ("root=LABEL=r ro", "root=é", "'command_line' must be a kernel command line, not 'root=é'"),
         ("user: debian", "user: 'x; reboot'", "'user' must be a user name, not 'x; reboot'"),
         ("user: debian", "user: -oProxyCommand=x", "'user' must be a user name"),
