@@ -15,6 +15,7 @@ from lisa_ci.errors import DataError
 from lisa_ci.faults import Fault
 from lisa_ci.model import Outcome, Plan, PlannedSuite, Reason, Result, Run, Task, is_id
 from lisa_ci.reporting.chosen import LegRun
+from lisa_ci.reporting.known import Baseline
 from lisa_ci.reporting.reasons import Kind, Reasons, kind_of, named, reason
 
 Watch = Callable[[LegRun, Result], None]
@@ -39,8 +40,8 @@ class Counts:
         return sum(self.suites.values(), Counter())
 
 
-def judge(plan: Plan, run: LegRun, reasons: Reasons, watch: Watch) -> Counts:
-    """Read the leg's results once; add to ``reasons`` whatever speaks against it.
+def judge(plan: Plan, run: LegRun, reasons: Reasons, watch: Watch, baseline: Baseline) -> Counts:
+    """Read the leg's results once; add to ``reasons`` whatever speaks against it and is no known failure.
 
     A leg that was not judged, died, or ran only some cases gets one reason for all the results that it lacks.
     """
@@ -48,9 +49,10 @@ def judge(plan: Plan, run: LegRun, reasons: Reasons, watch: Watch) -> Counts:
     suites: dict[str, Counter[Outcome]] = {task: Counter() for task in tasks}
     try:
         for result in run.results():
-            suites.setdefault(result.suite if result.suite in tasks else UNPLANNED, Counter())[result.outcome] += 1
-            watch(run, result)
-            _judge_result(run, tasks.get(result.suite), result, reasons)
+            taken = baseline.tell(run.run, run.leg, result)
+            suites.setdefault(result.suite if result.suite in tasks else UNPLANNED, Counter())[taken.outcome] += 1
+            watch(run, taken)
+            _judge_result(run, tasks.get(result.suite), result, taken, reasons)
     except DataError as error:
         reasons.add(reason(Kind.UNREADABLE, str(error), leg=run.leg))
     counts = Counts(suites=suites)
@@ -170,13 +172,14 @@ class _Open:
         return [reason(Kind.DIFFERENT_INVENTORY, message, leg=run.leg) for message in told]
 
 
-def _judge_result(run: LegRun, task: _Open | None, result: Result, reasons: Reasons) -> None:
+def _judge_result(run: LegRun, task: _Open | None, result: Result, taken: Result, reasons: Reasons) -> None:
+    """``taken`` is the result as the baseline takes it; whether it belongs here is asked of what the leg left."""
     kind, told = _misplaced(task, result)
     if kind is not None:
         reasons.add(reason(kind, told, leg=run.leg, case=result.key))
-    bad = None if is_told_by_leg(run.run, result) else kind_of(run.run, result)
+    bad = None if is_told_by_leg(run.run, taken) else kind_of(run.run, taken)
     if bad is not None:
-        reasons.add(reason(bad, result.message or _UNTOLD[bad], leg=run.leg, case=result.key))
+        reasons.add(reason(bad, taken.message or _UNTOLD[bad], leg=run.leg, case=result.key))
 
 
 def _misplaced(task: _Open | None, result: Result) -> tuple[Kind | None, str]:

@@ -58,6 +58,11 @@ class Baseline:
         said = f": {result.message}" if result.message else ""
         return replace(result, outcome=Outcome.SKIPPED, message=f"known failure: {_words(self._known[counting])}{said}")
 
+    @property
+    def excused(self) -> int:
+        """How many results were taken off the gate."""
+        return self._excused.total()
+
     def notes(self) -> Iterator[str]:
         """What people must know though it does not shut the gate."""
         for index, count in sorted(self._excused.items()):

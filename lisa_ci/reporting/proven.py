@@ -13,6 +13,7 @@ from lisa_ci.model import Inventory, Plan, Result
 from lisa_ci.reporting.attempts import Attempt, merged
 from lisa_ci.reporting.chosen import LegRun, choose
 from lisa_ci.reporting.judging import judge
+from lisa_ci.reporting.known import Baseline
 from lisa_ci.reporting.reasons import PROOF, Kind, Reasons
 
 _CONTRADICTIONS: Final = frozenset({Kind.DUPLICATE_LEG, Kind.OTHER_LEG})
@@ -59,7 +60,7 @@ def earlier_attempts(
 def is_proven(plan: Plan, run: LegRun) -> bool:
     """True where each case of the leg has its proof, good or bad, and nothing speaks against the evidence."""
     reasons = Reasons()
-    judge(plan, run, reasons, _nobody)
+    judge(plan, run, reasons, _nobody, Baseline(plan.baseline))
     return reasons.kinds <= PROOF
 
 

@@ -14,6 +14,7 @@ from lisa_ci.files import LegEvidence
 from lisa_ci.model import Leg, Outcome, Plan, Reason, Result, Shard, Verdict
 from lisa_ci.reporting.chosen import LegRun, choose
 from lisa_ci.reporting.judging import Counts, Watch, judge
+from lisa_ci.reporting.known import Baseline
 from lisa_ci.reporting.reasons import Kind, Reasons, named, reason
 
 _WHYS: Final = 3
@@ -41,6 +42,7 @@ def decide(
     chosen = choose(plan, plan_digest, evidence, latest=latest)
     groups = _groups(plan)
     reasons = Reasons()
+    baseline = Baseline(plan.baseline)
     reasons.add(*broken, *chosen.reasons, *_repeated_legs(plan), *_incomplete_shards(groups))
     counts: dict[str, Counts] = {}
     for leg in plan.legs:
@@ -50,7 +52,7 @@ def decide(
         else:
             if begin is not None:
                 begin(run)
-            counts[leg.id] = judge(plan, run, reasons, watch or _nobody)
+            counts[leg.id] = judge(plan, run, reasons, watch or _nobody, baseline)
     reasons.add(*_different_inventories(groups, chosen.runs))
     reasons.add(*_nothing_run(plan, groups, chosen.runs, counts))
     total = _total(counts.values())
@@ -61,7 +63,9 @@ def decide(
         reasons.add(reason(Kind.EMPTY_PLAN, f"the plan has no legs: {_why_empty(plan)}"))
     elif plan.legs and not is_proven and not reasons:
         reasons.add(reason(Kind.NOTHING_RUN, f"no case ran on any leg; {total[Outcome.SKIPPED]} were skipped"))
-    blocks = tuple(_release_blocks(plan, is_proven=is_proven, is_image_proven=_is_proven(booted)))
+    blocks = tuple(
+        _release_blocks(plan, is_proven=is_proven, is_image_proven=_is_proven(booted), known=baseline.excused)
+    )
     return Verdict(
         name=plan.name,
         plan_digest=plan_digest,
@@ -71,7 +75,7 @@ def decide(
         reasons=reasons.sorted(),
         counts=_shown(total),
         legs={leg.id: _shown(counts[leg.id].total if leg.id in counts else Counter()) for leg in plan.legs},
-        notes=(*([] if plan.legs else [f"the plan is empty: {_why_empty(plan)}"]), *blocks),
+        notes=(*([] if plan.legs else [f"the plan is empty: {_why_empty(plan)}"]), *blocks, *baseline.notes()),
     )
 
 
@@ -154,7 +158,7 @@ def _nothing_run(
                 yield reason(Kind.NOTHING_RUN, f"required suite {name} proved nothing on profile {profile}: {what}")
 
 
-def _release_blocks(plan: Plan, *, is_proven: bool, is_image_proven: bool) -> Iterator[str]:
+def _release_blocks(plan: Plan, *, is_proven: bool, is_image_proven: bool, known: int) -> Iterator[str]:
     """Why a green verdict would still not do for a release."""
     if plan.subject.image is None:
         yield "not for release: no image was tested, only a machine that already runs"
@@ -164,6 +168,8 @@ def _release_blocks(plan: Plan, *, is_proven: bool, is_image_proven: bool) -> It
         yield "not for release: no case was run"
     elif plan.subject.image is not None and not is_image_proven:
         yield "not for release: no case was run on a machine that was booted from the image"
+    if known:
+        yield f"not for release: not every case passed, {known} failed as the baseline knows"
 
 
 def _why_empty(plan: Plan) -> str:
