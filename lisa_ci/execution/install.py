@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import secrets
 import stat
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.resources import files as resources
@@ -18,15 +20,17 @@ from lisa_ci.model import Suite
 from lisa_ci.protocols import Machine
 
 SIZE_LIMIT: Final = 64 << 20  # bytes of all suites of a leg together; more belongs on a disk or in a package
-_PLACES: Final = "/var/tmp /tmp /root /run"  # noqa: S108 - the folder made there is mktemp's, for root alone
+_PLACES: Final = "/var/tmp /tmp /root /run"  # noqa: S108 - nobody knows the name before, and mkdir takes no other's
 
 # Makes a folder of our own that can hold programs (/tmp and /run are often mounted noexec), fills it with the archive
-# on stdin, prints its name. A machine without tar says so by exit 3.
+# on stdin, prints its path. The name is the host's, so that the folder can be found when this answer never arrives.
+# A machine without tar says so by exit 3.
 _INSTALL: Final = r"""
 command -v tar >/dev/null || exit 3
 umask 022
 for place in $1; do
-  folder=$(mktemp -d "$place/lisa-ci-XXXXXX" 2>/dev/null) || continue
+  folder=$place/$2
+  mkdir -m 700 "$folder" 2>/dev/null || continue
   printf '#!/bin/sh\nexit 0\n' >"$folder/probe" && chmod 755 "$folder/probe" && "$folder/probe" 2>/dev/null && break
   rm -rf "$folder"
   folder=
@@ -37,11 +41,15 @@ tar -x -f - -C "$folder" || { rm -rf "$folder"; exit 5; }
 echo "$folder"
 """
 
+_NAME: Final = re.compile(r"lisa-ci-[0-9a-f]{12}")
 # A runner that lost its host keeps its scratch folder for a replay.
 _REMOVE: Final = r"""
-[ ! -e "$1/run" ] || read -r token main scratch rest <"$1/run"
-case $scratch in */lisa-ci-run.*) rm -rf "$scratch" ;; esac
-rm -rf "$1"
+for folder; do
+  scratch=
+  [ ! -e "$folder/run" ] || read -r token main scratch rest <"$folder/run"
+  case $scratch in */lisa-ci-run.*) rm -rf "$scratch" ;; esac
+  rm -rf "$folder"
+done
 """
 
 
@@ -59,10 +67,15 @@ class Installed:
         return f"{self.folder}/suites/{name}"
 
 
-def install(machine: Machine, suites: Mapping[str, Suite], *, timeout: timedelta) -> Installed:
-    """Copy everything in one stream. ProvisioningError with what the machine lacks."""
+def new_name() -> str:
+    """A name for the folder of one installation."""
+    return f"lisa-ci-{secrets.token_hex(6)}"
+
+
+def install(machine: Machine, suites: Mapping[str, Suite], *, name: str, timeout: timedelta) -> Installed:
+    """Copy everything in one stream into a folder ``name``. ProvisioningError with what the machine lacks."""
     archive = pack(suites)
-    completed = machine.run("sh", "-c", _INSTALL, "install", _PLACES, timeout=timeout, stdin=archive)
+    completed = machine.run("sh", "-c", _INSTALL, "install", _PLACES, name, timeout=timeout, stdin=archive)
     lines = completed.output.decode("utf-8", "replace").strip().splitlines()
     if completed.exit == 3:
         raise ProvisioningError("the machine has no tar, which unpacks the suites", hint="add tar to the image")
@@ -75,6 +88,13 @@ def install(machine: Machine, suites: Mapping[str, Suite], *, timeout: timedelta
 def remove(machine: Machine, installed: Installed, *, timeout: timedelta) -> None:
     """For machines that live on after the leg."""
     machine.run("sh", "-c", _REMOVE, "remove", installed.folder, timeout=timeout)
+
+
+def remove_named(machine: Machine, names: Iterable[str], *, timeout: timedelta) -> None:
+    """The same for installations of which nothing is known but the name; what is no such name is passed over."""
+    folders = [f"{place}/{name}" for name in names if _NAME.fullmatch(name) for place in _PLACES.split()]
+    if folders:
+        machine.run("sh", "-c", _REMOVE, "remove", *folders, timeout=timeout)
 
 
 def pack(suites: Mapping[str, Suite]) -> bytes:

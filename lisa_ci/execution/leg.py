@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import getpass
-import re
 import shlex
 import shutil
 import time
@@ -27,7 +26,7 @@ from lisa_ci.execution.cases import CaseRunner
 from lisa_ci.execution.clock import Deadline
 from lisa_ci.execution.dialogue import Surroundings
 from lisa_ci.execution.group import Group
-from lisa_ci.execution.install import Installed, install, remove
+from lisa_ci.execution.install import Installed, install, new_name, remove, remove_named
 from lisa_ci.execution.inventory import Selection, all_known, discover, select
 from lisa_ci.execution.journal import locked, rewrite
 from lisa_ci.execution.kernel_log import KernelLog
@@ -41,7 +40,6 @@ _KEPT: Final = timedelta(hours=24)
 _SLACK: Final = timedelta(hours=1)
 _SHORT: Final = timedelta(seconds=60)
 _DMESG: Final = "command -v dmesg >/dev/null || exit 0; dmesg | tail -c 900000"
-_PLACE: Final = re.compile(r"/[a-z/]+/lisa-ci-[A-Za-z0-9]{6}")
 _INTERRUPTED: Final = "the run was interrupted"
 
 
@@ -200,9 +198,9 @@ class _Leg:
         return f"lisa-ci run {shlex.quote(self._leg.id)} --plan {plan} --out reproduce"
 
     @property
-    def _places(self) -> Path:
-        """Names the folders that we have made in machines."""
-        return self._scratch / "places"
+    def _names(self) -> Path:
+        """Names the folders that we have made in a machine that lives on."""
+        return self._scratch / "installed"
 
     @property
     def _scratch(self) -> Path:
@@ -320,10 +318,11 @@ class _Leg:
         found = collect.facts(machine, timeout=self._deadline.at_most(_SHORT))
         needed = {task.suite: self._suites[task.suite] for task in self._leg.tasks}
         self._remove_earlier(machine)
-        installed = install(machine, needed, timeout=limit)
+        name = new_name()
         if self._leg.profile.endpoint is not None:  # it lives on, and a run that comes after a kill finds this
-            with contextlib.suppress(OSError), self._places.open("a") as file:
-                file.write(f"{installed.folder}\n")
+            with contextlib.suppress(OSError), self._names.open("a") as file:
+                file.write(f"{name}\n")
+        installed = install(machine, needed, name=name, timeout=limit)
         self._run = dataclasses.replace(
             self._run,
             facts={"profile": self._leg.profile.name, "platform": self._leg.profile.platform, **found},
@@ -333,11 +332,8 @@ class _Leg:
 
     def _remove_earlier(self, machine: Machine) -> None:
         """What a run that was killed has left in a machine that lives on."""
-        if self._leg.profile.endpoint is None or not self._places.exists():
-            return
-        for line in self._places.read_text().splitlines():
-            if _PLACE.fullmatch(line):
-                remove(machine, Installed(folder=line), timeout=self._deadline.at_most(_SHORT))
+        if self._leg.profile.endpoint is not None and self._names.exists():
+            remove_named(machine, self._names.read_text().split(), timeout=_SHORT)
 
     def _take_inventory(self, machine: Machine, installed: Installed, record: Record) -> None:
         cases = {}
@@ -448,11 +444,13 @@ class _Leg:
 
     def _collect(self, group: Group) -> None:
         """Harmless where the machine does not answer: the results are what counts."""
-        if not group.has_installed:
-            return
         try:
             if self._leg.profile.endpoint is not None:  # it lives on, so nothing of ours may stay there
                 self._answering(group)
+                if not group.has_installed:
+                    self._remove_earlier(group.machine)
+            if not group.has_installed:
+                return
             collect.telemetry(group.machine, self._folder.telemetry, timeout=_SHORT)
             if not self.settings.keep:
                 remove(group.machine, group.installed, timeout=_SHORT)

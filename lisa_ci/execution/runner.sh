@@ -106,6 +106,12 @@ end_beginning() { # PARENT PROCESS STATE PARENT...
   [ "$4" != "$1" ] || kill -s KILL "$2" 2>/dev/null
 }
 
+end_keeper() { # with its dd, which would be an orphan that nobody finds
+  kill -s STOP "$keeper" 2>/dev/null
+  each_process end_child "$keeper"
+  kill -s KILL "$keeper" 2>/dev/null
+}
+
 end_child() { # PARENT PROCESS STATE PARENT...
   [ "$4" != "$1" ] || kill -s KILL "$2" 2>/dev/null
 }
@@ -186,8 +192,8 @@ supervise() {
   [ -z "$current" ] || end_tree KILL "$current"
   # The machine may stay in use after us: leave nothing of ours behind, but what a replay needs.
   case $farewell in BYE | GONE) ;; *) end_main $$ ;; esac
-  kill -s KILL "$ticker" "$keeper" 2>/dev/null
-  each_process end_child "$keeper"
+  kill -s KILL "$ticker" 2>/dev/null
+  end_keeper
   [ "$farewell" != BYE ] || rm -rf "$scratch"
   tidy
   case $farewell in BYE) frame BYE 0 '' ;; *) frame ABORT 0 "$farewell" ;; esac
@@ -439,8 +445,8 @@ replay() { # NUMBER: tells how the cases behind NUMBER ended, then which one was
     i=$((i + 1))
     sleep 0.1 2>/dev/null || sleep 1
   done
-  kill -s KILL "$ticker" "$keeper" 2>/dev/null
-  each_process end_child "$keeper"
+  kill -s KILL "$ticker" 2>/dev/null
+  end_keeper
   while read -r word number rest; do
     if [ "$number" -gt "$1" ]; then
       case $word in

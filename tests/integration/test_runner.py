@@ -19,7 +19,7 @@ from lisa_ci.errors import MachineLostError
 from lisa_ci.execution.caselist import Planned
 from lisa_ci.execution.clock import Deadline, OutOfTimeError
 from lisa_ci.execution.dialogue import Dialogue, Surroundings
-from lisa_ci.execution.install import Installed, install, remove
+from lisa_ci.execution.install import Installed, install, new_name, remove
 from lisa_ci.execution.kernel_log import KernelLog
 from lisa_ci.execution.record import Record
 from lisa_ci.model import Case, Command, Outcome, Result, Risk
@@ -37,7 +37,7 @@ class Desk:
         self.folder = files.LegFolder(folder / "leg")
         self.folder.root.mkdir()
         self.machine = machine
-        self.installed = install(machine, {}, timeout=MINUTE)
+        self.installed = install(machine, {}, name=new_name(), timeout=MINUTE)
         self.events: list[object] = []
         self.places = folder / "places"
 
