@@ -22,7 +22,7 @@ TAINTS: Final = {
     1 << 9: "a warning",
     1 << 14: "a lockup",
 }
-_LOST_OUTPUT: Final = "a process that the case left behind held its output, which is lost"
+_LOST_OUTPUT: Final = "its output is lost: something held it open, or killed the part of the runner that keeps it"
 _KILLED: Final = 137  # 128 + SIGKILL
 _FULL: Final = "it left the machine's disk full"
 
