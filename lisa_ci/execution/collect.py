@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from lisa_ci import files
-from lisa_ci.errors import LisaCiError, ProvisioningError
+from lisa_ci.errors import LisaCiError, ProvisioningError, StorageError
 from lisa_ci.execution.questions import AT_THE_END, COLLECT, CORE, FACTS, ON_FAILURE, Question
 from lisa_ci.model import SCHEMA
 from lisa_ci.protocols import Channel, Machine
@@ -83,7 +83,7 @@ def facts(machine: Machine, *, timeout: timedelta) -> Mapping[str, str]:
 def telemetry(machine: Machine, folder: Path, *, timeout: timedelta) -> Sequence[CollectedFile]:
     """The machine's logs and lists at the end of a leg, one file each in ``folder``, within ``timeout`` altogether.
 
-    MachineLostError where the machine went away, LisaCiError where ``folder`` cannot be written.
+    MachineLostError where the machine went away, StorageError where ``folder`` cannot be written.
     """
     gathering = _Gathering(machine, folder, timeout=timeout, room=LEG_LIMIT)
     gathering.run(AT_THE_END)
@@ -159,7 +159,7 @@ class _Gathering:
         return round(time.monotonic() - self._began, 3)
 
     def run(self, questions: Sequence[Question]) -> None:
-        """LisaCiError where the folder cannot be written; a lost machine is in ``lost``."""
+        """StorageError where the folder cannot be written; a lost machine is in ``lost``."""
         left = list(questions)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ class _Gathering:
         except ProvisioningError as error:
             self.lost = error
         except OSError as error:
-            raise LisaCiError(f"cannot write into {self._folder}: {error.strerror}") from error
+            raise StorageError.of(self._folder, error) from error
         finally:
             self.files += (CollectedFile(name=question.name, state=State.MISSING) for question in left)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from lisa_ci import files
 from lisa_ci.errors import PipelineError, StorageError
 from lisa_ci.model import Result
+
+_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 class Journal:
@@ -25,9 +28,9 @@ class Journal:
             self._descriptor = os.open(
                 path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
             )
+            files.sync_folder(path.parent)
         except OSError as error:
             raise self._cannot(error) from error
-        files.sync_folder(path.parent)
 
     def append(self, result: Result) -> None:
         """One line; StorageError where the disk does not take it."""
@@ -69,11 +72,16 @@ def rewrite(path: Path, results: Sequence[Result]) -> None:
 
 @contextmanager
 def locked(folder: Path, name: str) -> Iterator[None]:
-    """Nobody else runs leg ``name`` into the same folder meanwhile; PipelineError where somebody does."""
+    """Nobody else runs leg ``name`` into the same folder meanwhile; PipelineError where somebody does.
+
+    StorageError where the disk is at fault, and not the folder that was named.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / f".{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        if error.errno in _DISK:
+            raise StorageError.of(folder, error) from error
         raise PipelineError(f"cannot write into {folder}: {error.strerror}", hint="give another --out") from error
     try:
         try:

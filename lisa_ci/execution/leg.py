@@ -157,7 +157,7 @@ class _Leg:
             finished = [result for result in earlier.results() if faults.is_proof(earlier.run, result)]
         if finished:
             rewrite(self._folder.journal, finished)
-            for path in filter(is_ours, self._folder.root.iterdir()):
+            for path in filter(is_ours, self._folder.root.rglob(".*")):
                 path.unlink()
         else:
             self._empty()
@@ -451,9 +451,11 @@ class _Leg:
                     self._remove_earlier(group.machine)
             if not group.has_installed:
                 return
-            collect.telemetry(group.machine, self._folder.telemetry, timeout=_SHORT)
-            if not self.settings.keep:
-                remove(group.machine, group.installed, timeout=_SHORT)
+            try:
+                collect.telemetry(group.machine, self._folder.telemetry, timeout=_SHORT)
+            finally:
+                if not self.settings.keep:
+                    remove(group.machine, group.installed, timeout=_SHORT)
         except ProvisioningError as error:
             self._say(f"no telemetry: {error.message}", Level.WARNING)
 
