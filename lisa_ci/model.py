@@ -106,12 +106,13 @@ class Image:
 class Kernel:
     """A foreign kernel to boot the image with. Paths on the host; ``digest`` is SHA-256 (hex) over all its parts.
 
-    ``source`` is where it was delivered (a folder, an archive, a package), and ``delivery`` SHA-256 (hex) of that;
-    without it, ``image`` is set.
+    ``source`` is where it was delivered (a folder, an archive, a package), ``extra`` a folder with more modules for it,
+    and ``delivery`` SHA-256 (hex) of both; without ``source``, ``image`` is set.
     """
 
     image: str = ""
     source: str | None = None
+    extra: str | None = None
     delivery: str = ""
     modules: str | None = None
     config: str | None = None
@@ -353,7 +354,8 @@ class Suite:
     """A testsuite. Either ``driver`` (runs in the machine) or ``scenario`` (driven from the host) is set.
 
     ``cases`` None means that ``listing`` (a command in the machine) tells them. ``folder`` is on the host and is
-    copied into the machine; ``digest`` is SHA-256 (hex) over its files.
+    copied into the machine; ``digest`` is SHA-256 (hex) over its files. ``prepare`` is run in it there before anything
+    else of the suite, once in each machine.
     """
 
     name: str
@@ -364,6 +366,7 @@ class Suite:
     scenario: str | None = None
     cases: tuple[Case, ...] | None = None
     listing: tuple[str, ...] = ()
+    prepare: tuple[str, ...] = ()
     requires: Requirements = field(default_factory=dict)
     timeout: timedelta | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -464,6 +467,7 @@ class SuiteSelection:
     only: tuple[str, ...] = ()
     skip: Mapping[str, str] = field(default_factory=dict)
     required: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -515,12 +519,16 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a leg does with one suite. ``left_out`` are case ids this profile cannot run or the pipeline skips."""
+    """What a leg does with one suite. ``left_out`` are case ids this profile cannot run or the pipeline skips.
+
+    ``environment`` comes on top of the suite's own.
+    """
 
     suite: str
     shard: Shard = Shard()
     only: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,7 +140,7 @@ class Slots:
 def parts_of(kernel: Kernel) -> Parts:
     """The kernel's files: those of its delivery, or those that the pipeline names one by one."""
     if kernel.source is not None:
-        return lay_out(Path(kernel.source), kernel.delivery)
+        return lay_out(Path(kernel.source), kernel.delivery, Path(kernel.extra) if kernel.extra else None)
     image = Path(kernel.image)
     return Parts(
         release=read_image(image).release,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ from lisa_ci import image as images
 from lisa_ci.errors import PipelineError, StorageError, ToolError
 from lisa_ci.kernel.archives import MAX_BYTES, MAX_FILES, is_archive, unpack
 from lisa_ci.kernel.identity import read_image
+from lisa_ci.kernel.initramfs import read_module
 from lisa_ci.kernel.modules import SUFFIXES
 
 LAYOUT: Final = 1  # goes into the name of a cache folder: count it up where what is in one changes
@@ -28,6 +30,7 @@ _DEPMOD: Final = timedelta(minutes=5)
 _INDEX: Final = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
 _BUILD_IMAGE: Final = "arch/x86/boot/bzImage"
 _DEPTH: Final = 16
+_VERMAGIC: Final = re.compile(rb"vermagic=([^\0]{1,200})")
 _ONE: Final = "name one kernel: a folder or package that holds a single one"
 
 
@@ -61,30 +64,52 @@ class _Found:
         yield from ((f"modules/lib/modules/{self.release}/{name}", path) for name, path in self.module_files)
 
 
-def delivery_digest(source: Path) -> str:
-    """SHA-256 (hex): of a file's bytes, or over the kernel's files in a folder. PipelineError where there is none."""
+def delivery_digest(source: Path, extra: Path | None = None) -> str:
+    """SHA-256 (hex): of a file's bytes, or over the kernel's files in a folder, and over more modules beside it.
+
+    PipelineError where there is no kernel, or where ``extra`` holds no module.
+    """
     try:
         if not source.exists():
             raise PipelineError(
                 f"kernel.from: there is no {source}", hint="build the kernel first, or correct the path"
             )
-        return _tree_digest(_find(source)) if source.is_dir() else files.sha256_file(source)
+        digest = _tree_digest(_find(source).all()) if source.is_dir() else files.sha256_file(source)
+        if extra is None:
+            return digest
+        return hashlib.sha256(f"{digest} {_tree_digest(extra_modules(extra))}".encode()).hexdigest()
     except OSError as error:
         raise PipelineError(f"kernel.from: cannot read {error.filename}: {error.strerror}") from error
 
 
-def lay_out(source: Path, digest: str) -> Parts:
+def extra_modules(folder: Path) -> list[tuple[str, Path]]:
+    """(file name, file) of the modules anywhere below; PipelineError for none, and for two of one name."""
+    if not folder.is_dir():
+        raise PipelineError(f"kernel.extra: there is no folder {folder}", hint="build the modules first")
+    found: dict[str, Path] = {}
+    for path in _walk(folder):
+        if path.name.endswith(SUFFIXES):
+            if path.name in found:
+                raise PipelineError(f"kernel.extra: {found[path.name]} and {path} have one name")
+            found[path.name] = path
+    if not found:
+        raise PipelineError(f"kernel.extra: there is no module (*.ko) in {folder}", hint="build the modules first")
+    return sorted(found.items())
+
+
+def lay_out(source: Path, digest: str, extra: Path | None = None) -> Parts:
     """The kernel's files in the cache, made where they are not there yet; ``digest`` is that of the delivery.
 
-    PipelineError for a delivery without a kernel, or with two; ProvisioningError where this host cannot keep it.
+    PipelineError for a delivery without a kernel, or with two, and for modules in ``extra`` that were built for another
+    one; ProvisioningError where this host cannot keep it.
     """
     folder = images.cache_folder() / "kernels" / f"{digest}-{LAYOUT}"
     if not folder.is_dir():
-        _make(source, folder)
+        _make(source, extra, folder)
     return _read(folder)
 
 
-def _make(source: Path, folder: Path) -> None:
+def _make(source: Path, extra: Path | None, folder: Path) -> None:
     """The folder comes up whole or not at all, whoever makes it at the same time."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +127,8 @@ def _make(source: Path, folder: Path) -> None:
                     f"kernel.from: {source} is no folder, tar file, Debian package or RPM",
                     hint="a kernel alone is named by kernel.image",
                 )
+            if extra is not None:
+                _add(extra, made)
             _index(made)
             if not folder.is_dir():
                 made.rename(folder)
@@ -224,9 +251,9 @@ def _checked(
     return _Found(release=release, named=tuple(there), module_files=tuple(present) if has_drivers else ())
 
 
-def _tree_digest(found: _Found) -> str:
+def _tree_digest(found: Iterable[tuple[str, Path]]) -> str:
     digest = hashlib.sha256()
-    for name, path in found.all():
+    for name, path in found:
         digest.update(f"{name}\0{files.sha256_file(path)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
@@ -245,6 +272,22 @@ def _copy(found: _Found, target: Path) -> None:
         for name in ("config", "System.map"):
             if (target / name).is_file():
                 shutil.copyfile(target / name, modules / name)
+
+
+def _add(extra: Path, target: Path) -> None:
+    """The modules go where ``make modules_install`` of an outside module puts them: before the kernel's own."""
+    release = read_image(target / "vmlinuz").release
+    place = target / "modules/lib/modules" / release / "updates"
+    place.mkdir(parents=True, exist_ok=True)
+    for name, path in extra_modules(extra):
+        said = _VERMAGIC.search(read_module(path))
+        built_for = said[1].split(b" ")[0].decode("ascii", "replace") if said else "no kernel"
+        if built_for != release:
+            raise PipelineError(
+                f"kernel.extra: {path} was built for {built_for[:80]}, and the kernel under test is {release}",
+                hint="build it against the headers of that kernel: make -C HEADERS M=$PWD modules",
+            )
+        shutil.copyfile(path, place / name)
 
 
 def _index(folder: Path) -> None:

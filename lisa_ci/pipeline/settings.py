@@ -103,7 +103,7 @@ KERNEL: Final = Table(
     description="A foreign kernel to boot the image with: docs/kernel-gate.md. What was tested so is never signed as a "
     "release.",
     one_of=(("from", "image"),),
-    needs={"modules": "image", "config": "image", "vmlinux": "image"},
+    needs={"extra": "from", "modules": "image", "config": "image", "vmlinux": "image"},
     settings=(
         Setting(
             name="from",
@@ -112,6 +112,14 @@ KERNEL: Final = Table(
             "tar file of one of them, a Debian package or an RPM. The kernel, its modules, config, System.map and "
             "vmlinux are found in it.",
             example="build/linux-image.deb",
+        ),
+        setting(
+            Kernel,
+            "extra",
+            PATH,
+            "Folder with modules (*.ko) that were built for this kernel outside of its tree, as a module's repository "
+            "does. They go into lib/modules/VERSION/updates.",
+            example="build/modules",
         ),
         setting(
             Kernel,
@@ -298,6 +306,18 @@ PROFILE: Final = Table(
     ),
 )
 
+RESERVED_PREFIX: Final = "LISA_CI_"
+ENVIRONMENT: Final = MapOf(
+    key=Text(
+        words="a variable name",
+        pattern=rf"(?!{RESERVED_PREFIX})[A-Za-z_][A-Za-z0-9_]*",
+        most=100,
+        hint=f"letters, digits and '_'; names that start with {RESERVED_PREFIX} are set by lisa-ci",
+    ),
+    value=Text(words="text", least=0, most=4000, is_lines=True),
+    most=200,
+)
+
 SUITE_SELECTION: Final = Table(
     title="suite",
     description="A suite, and how much of it runs where.",
@@ -327,6 +347,13 @@ SUITE_SELECTION: Final = Table(
             example={"locale-*": "this image ships no locales"},
         ),
         setting(SuiteSelection, "required", Flag(), "The gate is red when no case of the suite ran."),
+        setting(
+            SuiteSelection,
+            "environment",
+            ENVIRONMENT,
+            "Environment variables of its cases, on top of the suite's own.",
+            example={"LTP_RUNTEST": "syscalls mm"},
+        ),
     ),
 )
 

@@ -67,7 +67,9 @@ def _found_kernel(kernel: Kernel, folder: Path) -> Kernel:
     shown = {name: from_here(path) for name, path in paths.items()}
     if kernel.source is not None:
         source = folder / kernel.source
-        shown |= {"source": from_here(source), "delivery": kernels.delivery_digest(source)}
+        extra = None if kernel.extra is None else folder / kernel.extra
+        shown |= {"source": from_here(source), "delivery": kernels.delivery_digest(source, extra)}
+        shown |= {} if extra is None else {"extra": from_here(extra)}
         digest.update(f"from {shown['delivery']}\n".encode())
     for name, path in paths.items():
         digest.update(f"{name} {_digest(name, path)}\n".encode())

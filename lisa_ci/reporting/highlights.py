@@ -26,6 +26,9 @@ _SUB_RESULTS: Final = 10
 _SKIPS: Final = 200
 _SAID: Final = 200
 _OTHER: Final = "(other reasons)"
+_KERNEL_PLACE: Final = re.compile(
+    r"(?:kernel BUG at |WARNING: (?:CPU: \d+ PID: \d+ at )?)([\w./+-]{1,200}\.[chS]):(\d{1,7})\b", re.ASCII
+)
 _ATTEMPT: Final = re.compile(r"attempt [0-9]+")
 
 
@@ -185,6 +188,7 @@ def _comeback(run: LegRun) -> Comeback:
 
 def _highlight(run: LegRun, result: Result, kind: Kind) -> Highlight:
     worst = next(iter([*faults.unallowed(result.findings), *result.findings]), None)
+    file, line = (result.file, result.line) if result.file else _kernel_place(worst)
     return Highlight(
         leg=run.leg.id,
         suite=_short(result.suite),
@@ -196,10 +200,16 @@ def _highlight(run: LegRun, result: Result, kind: Kind) -> Highlight:
         said=_short(worst.title) if worst else "",
         note=_short(result.note),
         excerpt=_excerpt(result),
-        file=None if result.file is None else _short(result.file),
-        line=result.line,
+        file=None if file is None else _short(file),
+        line=line,
         log=None if result.log is None else _short(result.log),
     )
+
+
+def _kernel_place(found: Finding | None) -> tuple[str | None, int | None]:
+    """The line of source that the kernel itself names, as BUG and WARNING do."""
+    named = _KERNEL_PLACE.search(found.text) if found else None
+    return (named[1], int(named[2])) if named else (None, None)
 
 
 def _short(text: str, units: int = 200) -> str:
