@@ -22,6 +22,7 @@ from lisa_ci import __version__
 from lisa_ci.errors import LisaCiError, StorageError
 
 _COMMANDS: Final = {
+    "archive": "keep what runs left in Azure Blob Storage or a folder, and ask it questions",
     "baseline": "write the file of known failures from results",
     "check": "say whether a pipeline file (and the workflows beside it) is right",
     "demo": "everything, end to end, on a small Debian image",
