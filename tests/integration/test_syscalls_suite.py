@@ -327,6 +327,12 @@ def test_the_program_is_static_and_small(program: Path) -> None:
     assert b"/ld-linux" not in program.read_bytes()
 
 
+def test_it_builds_for_the_other_architecture(tmp_path: Path) -> None:
+    program = build(tmp_path, "CC=aarch64-linux-gnu-gcc")
+    assert program.name == "lisa-syscalls.aarch64"
+    assert program.read_bytes()[18:20] == bytes([183, 0])  # EM_AARCH64
+
+
 def test_the_program_is_free_of_undefined_behaviour(tmp_path: Path) -> None:
     sanitizers = "-fsanitize=address,undefined -fno-sanitize-recover=all -g -O1"
     program = build(tmp_path, f"CFLAGS={sanitizers}", "LDFLAGS=-static-libasan")
@@ -361,7 +367,9 @@ class Place:
 
     def check(self, case: str) -> Result:
         environment = {"PATH": str(self.programs)}
-        finished = process.run([self.folder / "check", case], timeout=TIMEOUT, directory=self.folder, environment=environment)
+        finished = process.run(
+            [self.folder / "check", case], timeout=TIMEOUT, directory=self.folder, environment=environment
+        )
         return interpreted(finished.exit, finished.stdout, case)
 
 
