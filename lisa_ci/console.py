@@ -30,6 +30,8 @@ _COLOUR: Final = {
     Outcome.ERRORED: "magenta",
     Outcome.SKIPPED: "bright_black",
 }
+_CASES: Final = "cases"
+"""The stage that has results."""
 _OUTPUT_LIMIT: Final = 64 << 10
 _LINE_LIMIT: Final = 400
 _FAILED_LINES: Final = 40  # behind a fold; the report has them all
@@ -97,7 +99,7 @@ class Console(AbstractContextManager["Console"]):
 
 
 class _Tally:
-    """Outcomes of the stage that runs, for its closing line."""
+    """Outcomes of a leg, for the line that closes its cases."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[Outcome]] = {}
@@ -105,8 +107,11 @@ class _Tally:
     def count(self, event: events.CaseEnded) -> None:
         self._counts.setdefault(event.place, Counter())[event.result.outcome] += 1
 
-    def take(self, place: str) -> str:
-        counts = self._counts.pop(place, Counter())
+    def take(self, stage: events.StageEnded) -> str:
+        """Also what was decided before any case ran, such as skips, is told when the cases have ended."""
+        if stage.stage != _CASES:
+            return ""
+        counts = self._counts.pop(stage.place, Counter())
         return ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
 
 
@@ -126,7 +131,7 @@ class _Plain:
             case events.StageStarted():
                 self._line(event.place, f"{event.stage} ...")
             case events.StageEnded():
-                told = event.error or self._tally.take(event.place)
+                told = event.error or self._tally.take(event)
                 self._line(event.place, f"{event.stage} {_seconds(event.wall)}{': ' + told if told else ''}")
             case events.CaseEnded():
                 self._tally.count(event)
@@ -171,7 +176,7 @@ class _GitHub:
                 self._is_in_group = True
             case events.StageEnded():
                 self._end_group()
-                told = event.error or self._tally.take(event.place)
+                told = event.error or self._tally.take(event)
                 self._text(f"{event.place} {event.stage} {_seconds(event.wall)}{': ' + told if told else ''}")
                 for line in self._failed[:_FAILED_LINES]:
                     self._text(line)
@@ -265,7 +270,7 @@ class _Live:
             case events.StageEnded():
                 self._end(event)
             case events.CaseStarted():
-                if bar := self._running.get((event.place, "cases")):
+                if bar := self._running.get((event.place, _CASES)):
                     self._bars.update(bar.task, now=_shown(event.case))
             case events.CaseEnded():
                 self._end_case(event)
@@ -284,14 +289,14 @@ class _Live:
     def _end(self, event: events.StageEnded) -> None:
         if bar := self._running.pop((event.place, event.stage), None):
             self._bars.remove_task(bar.task)
-        told = event.error or self._tally.take(event.place)
+        told = event.error or self._tally.take(event)
         text = f"{event.place} {event.stage} {_seconds(event.wall)}{': ' + told if told else ''}".strip()
         self._print(text, "red" if event.error else "")
 
     def _end_case(self, event: events.CaseEnded) -> None:
         self._tally.count(event)
-        if bar := self._running.get((event.place, "cases")):
-            self._advance(event.place, "cases", bar.done + 1)
+        if bar := self._running.get((event.place, _CASES)):
+            self._advance(event.place, _CASES, bar.done + 1)
         if self._is_verbose or event.result.outcome in {Outcome.FAILED, Outcome.ERRORED}:
             for line in _case_lines(event):
                 self._print(f"{event.place} {line}", _COLOUR[event.result.outcome])

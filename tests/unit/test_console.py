@@ -126,3 +126,16 @@ def test_on_github_a_failure_is_told_again_behind_the_fold() -> None:
     assert "boot#units" in behind
     assert "reproduce: lisa-ci run bios" in behind
     assert "boot#clock" not in behind
+
+
+@pytest.mark.parametrize("mode", ["plain", "live", "github"])
+def test_cases_that_are_skipped_before_the_machine_is_there_are_counted_with_the_others(mode: str) -> None:
+    stream = io.StringIO()
+    with Console.open(mode, stream=stream) as console:
+        skipped = Result(suite="boot", case="dns", outcome=Outcome.SKIPPED)
+        console.emit(events.CaseEnded(place="bios", result=skipped))
+        for stage in ("provision", "cases"):
+            console.emit(events.StageStarted(place="bios", stage=stage))
+            console.emit(events.StageEnded(place="bios", stage=stage, wall=timedelta(seconds=1)))
+    assert "provision 1.0 s: " not in stream.getvalue()
+    assert "cases 1.0 s: 1 skipped" in stream.getvalue()
