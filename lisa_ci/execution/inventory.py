@@ -53,7 +53,7 @@ def discover(
     listing = reader.listing(suite)
     if listing is None:
         raise PipelineError(f"suite {suite.name} states no cases and has no listing")
-    completed = machine.run(*_in_folder(listing, folder, suite.environment), timeout=timeout)
+    completed = machine.run(*in_folder(listing, folder, suite.environment), timeout=timeout)
     if completed.exit != 0:
         how = "did not end in time" if completed.is_timed_out else f"ended with exit {completed.exit}"
         last = completed.output.decode("utf-8", "replace").strip().splitlines()[-1:]
@@ -63,7 +63,8 @@ def discover(
     return tuple(reader.discover(suite, completed.output))
 
 
-def _in_folder(command: Command, folder: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+def in_folder(command: Command, folder: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The command as it is run in the folder of its suite in the machine."""
     settings = [f"{name}={value}" for name, value in {**environment, **command.environment}.items()]
     start = ("sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", command.directory or folder)
     return (*start, "env", *settings, *command.arguments)

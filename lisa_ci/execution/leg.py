@@ -27,13 +27,13 @@ from lisa_ci.execution.clock import Deadline
 from lisa_ci.execution.dialogue import Surroundings
 from lisa_ci.execution.group import Group
 from lisa_ci.execution.install import Installed, install, new_name, remove, remove_named
-from lisa_ci.execution.inventory import Selection, all_known, discover, select
+from lisa_ci.execution.inventory import Selection, all_known, discover, in_folder, select
 from lisa_ci.execution.journal import locked, rewrite
 from lisa_ci.execution.kernel_log import KernelLog
 from lisa_ci.execution.record import Log, Record, errored, skipped
 from lisa_ci.execution.sampler import Sampling
 from lisa_ci.files import LegFolder
-from lisa_ci.model import Case, Inventory, Isolation, Lease, Leg, Plan, Result, Run, Stage, Suite
+from lisa_ci.model import Case, Command, Inventory, Isolation, Lease, Leg, Plan, Result, Run, Stage, Suite
 from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario
 
 _KEPT: Final = timedelta(hours=24)
@@ -100,7 +100,11 @@ class _Leg:
         self._leg = leg
         self._driver = driver
         self._scenario = scenario
-        self._suites = suites
+        self._suites = {
+            task.suite: dataclasses.replace(suite, environment={**suite.environment, **task.environment})
+            for task in leg.tasks
+            if (suite := suites.get(task.suite)) is not None
+        }
         self._out = out
         self._folder = LegFolder(out / leg.id)
         self._emit = emit
@@ -323,12 +327,25 @@ class _Leg:
             with contextlib.suppress(OSError), self._names.open("a") as file:
                 file.write(f"{name}\n")
         installed = install(machine, needed, name=name, timeout=limit)
+        for suite in needed.values():
+            self._prepare_suite(suite, machine, installed)
         self._run = dataclasses.replace(
             self._run,
             facts={"profile": self._leg.profile.name, "platform": self._leg.profile.platform, **found},
             changes=(f"{installed.folder}: the runner and the suites {', '.join(sorted(needed))}",),
         )
         return installed
+
+    def _prepare_suite(self, suite: Suite, machine: Machine, installed: Installed) -> None:
+        if not suite.prepare:
+            return
+        limit = self._deadline.at_most(suite.timeout or self._plan.timeouts.boot)
+        words = in_folder(Command(arguments=suite.prepare), installed.suite(suite.name), suite.environment)
+        completed = machine.run(*words, timeout=limit)
+        if completed.exit != 0:
+            how = "did not end in time" if completed.is_timed_out else f"ended with exit {completed.exit}"
+            said = " ".join(completed.output.decode("utf-8", "replace").split())[-300:]
+            raise ProvisioningError(f"the preparation of suite {suite.name} {how}", hint=said)
 
     def _remove_earlier(self, machine: Machine) -> None:
         """What a run that was killed has left in a machine that lives on."""

@@ -11,10 +11,9 @@ from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.document import ListNode, MappingNode, Node, shown
 from lisa_ci.pipeline.kinds import Choice, Duration, Flag, Id, Text, Whole
 from lisa_ci.pipeline.reading import Found, Kind, Reading, Schema, describe
-from lisa_ci.pipeline.settings import setting
-from lisa_ci.pipeline.tables import Either, ListOf, MapOf, Setting, Table
+from lisa_ci.pipeline.settings import ENVIRONMENT, setting
+from lisa_ci.pipeline.tables import Either, ListOf, Setting, Table
 
-RESERVED_PREFIX: Final = "LISA_CI_"
 _WORDS: Final = {"arch": Choice(of=Arch), "firmware": Choice(of=Firmware)}
 
 
@@ -64,16 +63,6 @@ class Requirements:
         return Found(found, node.location, is_whole)
 
 
-ENVIRONMENT: Final = MapOf(
-    key=Text(
-        words="a variable name",
-        pattern=rf"(?!{RESERVED_PREFIX})[A-Za-z_][A-Za-z0-9_]*",
-        most=100,
-        hint=f"letters, digits and '_'; names that start with {RESERVED_PREFIX} are set by lisa-ci",
-    ),
-    value=Text(words="text", least=0, most=4000, is_lines=True),
-    most=200,
-)
 SHELL_OR_ARGUMENTS: Final = Either(
     short=Text(words="a shell command", most=20_000, is_lines=True),
     long=ListOf(kind=Text(words="an argument", least=0, most=20_000, is_lines=True), least=1, most=200),
@@ -190,6 +179,14 @@ SUITE: Final = Table(
             SHELL_OR_ARGUMENTS,
             "Command in the machine that tells the cases, instead of `cases`.",
             example=["./list-cases"],
+        ),
+        setting(
+            Suite,
+            "prepare",
+            SHELL_OR_ARGUMENTS,
+            "Command in the machine before the listing and the cases: unpacks, builds, loads. Its failure is that of "
+            "the machine, not of a case. What it changes is there in every case, also after a restore.",
+            example=["./prepare"],
         ),
     ),
 )

@@ -101,6 +101,7 @@ def _suite(found: Found, folder: Path, known: Known, reading: Reading) -> Suite 
     values: dict[str, Any] = found.plain()
     del values["schema"]
     values["listing"] = _command(values.get("listing", ()))
+    values["prepare"] = _command(values.get("prepare", ()))
     if "cases" in values:
         places = [item.location for item in found.value["cases"].value]
         cases = zip(values["cases"], places, strict=True)

@@ -78,7 +78,13 @@ def _legs(profile: Profile, pairs: Sequence[Pair], most: int) -> Iterator[Leg]:
 
 def _task(pair: Pair, index: int, shards: int) -> Task:
     suite = pair.selection.suite.name
-    return Task(suite=suite, shard=Shard(index=index, count=shards), only=pair.selection.only, left_out=pair.left_out)
+    return Task(
+        suite=suite,
+        shard=Shard(index=index, count=shards),
+        only=pair.selection.only,
+        left_out=pair.left_out,
+        environment=pair.selection.environment,
+    )
 
 
 def _left_out(pair: Pair) -> Iterator[LeftOut]:

@@ -454,3 +454,32 @@ def test_a_machine_lost_in_a_scenario_errors_the_rest(desk: Desk) -> None:
     assert desk.outcomes == {**OK, "reboot#w": Outcome.PASSED, "reboot#x": Outcome.ERRORED}
     assert "did not come back" in desk.result("reboot#x").message
     assert run.error == ""
+
+
+def test_a_suite_is_prepared_in_its_folder_before_its_cases(desk: Desk) -> None:
+    commands: list[tuple[str, ...]] = []
+    run = desk.machine.run
+
+    def note(*command: str, **more: Any) -> Completed:
+        commands.append(command)
+        return run(*command, **more)
+
+    desk.machine.run = note  # type: ignore[method-assign]
+    desk.suites["boot"] = suite("boot", "abc", prepare=("./prepare",), environment={"A": "suite", "B": "2"})
+    desk.tasks = (Task(suite="boot", environment={"A": "pipeline"}),)
+    desk.run()
+    (prepared,) = (command for command in commands if "./prepare" in command)
+    assert prepared[3:] == ("sh", "/var/tmp/lisa-ci-x/suites/boot", "env", "A=pipeline", "B=2", "./prepare")
+    assert desk.outcomes == OK
+
+
+def test_a_preparation_that_fails_is_no_failure_of_a_case(desk: Desk) -> None:
+    run = desk.machine.run
+
+    def fail(*command: str, **more: Any) -> Completed:
+        return Completed(exit=3, output=b"no compiler\n") if "./prepare" in command else run(*command, **more)
+
+    desk.machine.run = fail  # type: ignore[method-assign]
+    desk.suites["boot"] = suite("boot", "abc", prepare=("./prepare",))
+    assert desk.run().error == "the preparation of suite boot ended with exit 3"
+    assert set(desk.outcomes.values()) == {Outcome.ERRORED}
