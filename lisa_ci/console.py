@@ -254,7 +254,6 @@ class _Live:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._bars.start()
 
     def draw(self, event: Event) -> None:
         match event:
@@ -262,6 +261,9 @@ class _Live:
                 warning = event.level is Level.WARNING
                 self._print(f"{event.place + ': ' if event.place else ''}{event.text}", "yellow" if warning else "")
             case events.StageStarted():
+                # No display while nothing runs: what commands print on stdout then would be drawn over.
+                if not self._running:
+                    self._bars.start()
                 title, steps = f"{event.place} {event.stage}".strip(), _steps(0, event.expected)
                 task = self._bars.add_task(title, total=event.expected, steps=steps, now="")
                 self._running[event.place, event.stage] = _Bar(task, event.expected)
@@ -289,6 +291,8 @@ class _Live:
     def _end(self, event: events.StageEnded) -> None:
         if bar := self._running.pop((event.place, event.stage), None):
             self._bars.remove_task(bar.task)
+            if not self._running:
+                self._bars.stop()
         told = event.error or self._tally.take(event)
         text = f"{event.place} {event.stage} {_seconds(event.wall)}{': ' + told if told else ''}".strip()
         self._print(text, "red" if event.error else "")
