@@ -28,7 +28,7 @@ from lisa_ci.drivers.shell import ShellDriver
 from lisa_ci.execution.caselist import Planned
 from lisa_ci.execution.clock import Deadline
 from lisa_ci.execution.dialogue import Dialogue, Surroundings
-from lisa_ci.execution.install import Installed, install, remove
+from lisa_ci.execution.install import Installed, install, new_name, remove
 from lisa_ci.execution.kernel_log import KernelLog
 from lisa_ci.execution.record import Record
 from lisa_ci.files import LegFolder
@@ -119,7 +119,7 @@ def main() -> int:
     options = parser.parse_args()
 
     with loopback() as login, closing(connect(login, timeout=timedelta(seconds=60))) as machine:
-        installed = install(machine, {}, timeout=HOUR)
+        installed = install(machine, {}, name=new_name(), timeout=HOUR)
         few = max(1, options.count // 10)  # a session for each case is slow enough for a tenth to be exact
         taken = measure(
             {
