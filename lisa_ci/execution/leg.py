@@ -39,6 +39,7 @@ from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario
 _KEPT: Final = timedelta(hours=24)
 _SLACK: Final = timedelta(hours=1)
 _SHORT: Final = timedelta(seconds=60)
+_KNOCK: Final = timedelta(seconds=15)  # at a machine that is not needed any more
 _DMESG: Final = "command -v dmesg >/dev/null || exit 0; dmesg | tail -c 900000"
 _INTERRUPTED: Final = "the run was interrupted"
 
@@ -452,7 +453,7 @@ class _Leg:
         try:
             group.machine.run("true", timeout=_SHORT)
         except MachineLostError:
-            group.machine.reconnect(timeout=_SHORT)
+            group.machine.reconnect(timeout=_KNOCK)
 
     def _collect_evidence(self, machine: Machine, reason: str) -> None:
         collected = collect.on_failure(machine, self._folder.telemetry, reason=reason)
@@ -472,6 +473,8 @@ class _Leg:
                 collect.telemetry(group.machine, self._folder.telemetry, timeout=_SHORT)
             finally:
                 if not self.settings.keep:
+                    if self._leg.profile.endpoint is not None:
+                        self._answering(group)
                     remove(group.machine, group.installed, timeout=_SHORT)
         except ProvisioningError as error:
             self._say(f"no telemetry: {error.message}", Level.WARNING)
