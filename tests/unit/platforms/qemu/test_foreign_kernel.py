@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -9,8 +10,9 @@ from typing import cast
 import pytest
 
 from lisa_ci.errors import PipelineError, ProvisioningError
+from lisa_ci.kernel import Identity
 from lisa_ci.model import Completed
-from lisa_ci.platforms.qemu.foreign_kernel import install_modules
+from lisa_ci.platforms.qemu.foreign_kernel import install_modules, prove
 from lisa_ci.protocols import Machine
 
 LIMIT = timedelta(seconds=5)
@@ -70,3 +72,43 @@ def test_modules_that_cannot_be_taken_into_use_are_infrastructure(folder: Path) 
     machine = Booted("6.6.1-mine", taken=Completed(exit=1, output=b"depmod: not found\n"))
     with pytest.raises(ProvisioningError, match="cannot be taken into use: depmod: not found"):
         installed(machine, folder)
+
+
+# ---- who runs ------------------------------------------------------------------------------------------------------
+
+NOTES = struct.pack("<III", 4, 20, 3) + b"GNU\0" + bytes(range(20))
+ID = bytes(range(20)).hex()
+EXPECTED = Identity(release="6.9.1-mine", version="#7 SMP now", build_id=ID)
+
+
+class Speaking:
+    def __init__(self, *lines: str) -> None:
+        self._lines = lines
+
+    def run(self, *command: str, timeout: timedelta, stdin: bytes = b"") -> Completed:
+        return Completed(exit=0, output="".join(f"{line}\n" for line in self._lines).encode())
+
+
+def proven(expected: Identity, *lines: str) -> None:
+    prove(cast("Machine", Speaking(*lines)), expected)
+
+
+def test_the_kernel_that_was_meant_is_proven_by_all_that_is_known_of_it() -> None:
+    proven(EXPECTED, "6.9.1-mine", "#7 SMP now", NOTES.hex())
+    proven(Identity(release="6.9.1-mine"), "6.9.1-mine", "#8 SMP later", "")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (("6.9.1", "#7 SMP now", NOTES.hex()), "its release is '6.9.1', not '6.9.1-mine'"),
+        (("6.9.1-mine", "#8 SMP now", NOTES.hex()), "its version is '#8 SMP now', not '#7 SMP now'"),
+        (("6.9.1-mine", "#7 SMP now", NOTES[:-1].hex() + "00"), f"its build id is '{ID[:-2]}00', not '{ID}'"),
+        (("6.9.1-mine", "#7 SMP now", "no hex"), "its build id is '', not"),
+        ((), "its release is '', not"),
+    ],
+)
+def test_another_kernel_is_no_usable_machine(lines: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ProvisioningError, match="another kernel was booted") as raised:
+        proven(EXPECTED, *lines)
+    assert message in raised.value.message
