@@ -41,6 +41,12 @@ def real(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Seeded faults at random moments; ``-- --runs 1000 --host-runs 200 --seed 0`` is the long run."""
+    session.run("pytest", "tests/chaos", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Side by side with the peers; see benchmarks/README.md."""
     session.run("python", "benchmarks/overhead.py", *session.posargs)
