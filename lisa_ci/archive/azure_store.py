@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,11 +47,14 @@ from lisa_ci.scrub import scrub_text
 
 API_VERSION: Final = "2025-11-05"  # the service keeps old ones; Azurite 3.35 knows no newer one
 SMALL_BYTES: Final = 4 << 20  # in one request; beyond it, in blocks of this size
-_TRIES: Final = 5
+_RETRIES: Final = 5
 _CONNECTIONS: Final = 64
 _BLOCKS_AT_ONCE: Final = 4
 _TIERS: Final = {Tier.HOT: StandardBlobTier.HOT, Tier.COOL: StandardBlobTier.COOL, Tier.COLD: StandardBlobTier.COLD}
 _REFUSED: Final = frozenset({401, 403})
+
+_QUERY: Final = re.compile(r"\?[^\s'\")]*")
+_SYSTEM: Final = re.compile(r"\[Errno -?[0-9]+\] ([^'\")]+)")
 
 Credential = TokenCredential | AzureSasCredential | AzureNamedKeyCredential
 
@@ -78,7 +82,13 @@ class AzureStore:
     """``url`` is that of the container; ``prefix`` is '' or ends with a slash."""
 
     def __init__(
-        self, *, url: str, prefix: str, credential: Credential | None, timeout: timedelta = timedelta(seconds=60)
+        self,
+        *,
+        url: str,
+        prefix: str,
+        credential: Credential | None,
+        timeout: timedelta = timedelta(seconds=60),
+        retries: int = _RETRIES,
     ) -> None:
         session = requests.Session()
         adapter = HTTPAdapter(pool_connections=4, pool_maxsize=_CONNECTIONS, max_retries=0)
@@ -97,7 +107,7 @@ class AzureStore:
             api_version=API_VERSION,
             transport=self._transport,
             retry_policy=ExponentialRetry(
-                initial_backoff=1, increment_base=2, retry_total=_TRIES, random_jitter_range=1
+                initial_backoff=1, increment_base=2, retry_total=retries, random_jitter_range=1
             ),
             raw_response_hook=self._clock.see,
         )
@@ -275,9 +285,9 @@ def _is_new(write: Callable[[], object]) -> bool:
     try:
         write()
     except ResourceExistsError as error:
-        if error.error_code == "BlobAlreadyExists":  # type: ignore[attr-defined]
+        if _code(error) == "BlobAlreadyExists":
             return False
-        raise
+        raise  # 409 is said of much more
     except ResourceModifiedError:  # a block list says 412 where a blob says 409
         return False
     return True
@@ -285,7 +295,7 @@ def _is_new(write: Callable[[], object]) -> bool:
 
 def _blob_is_missing(error: ResourceNotFoundError) -> bool:
     """False; raises where it is not the blob that is missing but its container."""
-    if getattr(error, "error_code", None) in {"ContainerNotFound", "ResourceNotFound"}:
+    if _code(error) == "ContainerNotFound":
         raise error
     return False
 
@@ -303,9 +313,8 @@ def _told(place: str, name: str, kind: type[LisaCiError]) -> Iterator[None]:
 
 def _as_ours(error: AzureError, where: str, kind: type[LisaCiError]) -> LisaCiError:
     status = error.status_code if isinstance(error, HttpResponseError) else None
-    code = str(getattr(error, "error_code", None) or "")
-    lines = str(error.message or error).strip().splitlines() or [type(error).__name__]
-    said = scrub_text(lines[0])[:300]
+    code = _code(error)
+    said = _why(error)
     if code == "ContainerNotFound":
         return PipelineError(f"{where}: there is no such container", hint="create it first; archive creates none")
     if isinstance(error, ClientAuthenticationError) or status in _REFUSED:
@@ -317,3 +326,20 @@ def _as_ours(error: AzureError, where: str, kind: type[LisaCiError]) -> LisaCiEr
         return kind(f"{where}: the service refused us: {why}", hint=hint)
     hint = "run it again: it goes on where it stopped" if kind is PublishingError else "try again"
     return kind(f"{where}: {f'{code}: ' if code else ''}{said}", hint=hint)
+
+
+def _code(error: AzureError) -> str:
+    """The service's own word for it; '' where it said none. The SDK gives words that it knows as an enum."""
+    said = getattr(error, "error_code", None)
+    return str(getattr(said, "value", said) or "")
+
+
+def _why(error: AzureError) -> str:
+    """The first line of what was said, without the query of any URL in it: a signature is in there.
+
+    What the system said of a connection that failed is enough by itself.
+    """
+    lines = str(error.message or error).strip().splitlines() or [type(error).__name__]
+    said = _QUERY.sub("", lines[0])
+    found = _SYSTEM.search(said)
+    return scrub_text(found[1] if found else said)[:300]

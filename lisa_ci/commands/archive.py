@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ from lisa_ci.archive.query import By, CaseRow, Cases, Tally, Wanted
 from lisa_ci.archive.store import Store, Tier
 from lisa_ci.commands._evidence import readable
 from lisa_ci.console import Console
-from lisa_ci.errors import DataError, LisaCiError, PipelineError
+from lisa_ci.errors import DataError, LisaCiError, PipelineError, PublishingError, StorageError
 from lisa_ci.events import Level, Message
 from lisa_ci.files import LegEvidence
 from lisa_ci.github import event
@@ -158,7 +159,7 @@ def put_command(
         labels={**said, **_labels(labels)},
     )
     broken: list[DataError] = []
-    with opened(place, timeout=timedelta(seconds=timeout), create=True) as store:
+    with _writing(), opened(place, timeout=timedelta(seconds=timeout), create=True) as store:
         done = []
         for evidence in _of_plan(readable(results, broken.append), plan, digest, broken):
             try:
@@ -175,6 +176,15 @@ def put_command(
         raise DataError(f"{results} holds no results", hint="name the folder that 'run --out' wrote")
     if broken:
         raise DataError(f"{len(broken)} of {len(broken) + len(done)} legs were not archived", hint=broken[0].hint)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """What cannot be read or packed on the way to a write keeps the archive as it was."""
+    try:
+        yield
+    except StorageError as error:
+        raise PublishingError(error.message, hint=error.hint) from error
 
 
 def _of_plan(
@@ -430,7 +440,7 @@ def prune_command(console: Console, place: str, is_applied: bool, workers: int, 
 
     Runs put without --keep-days stay for ever. Safe while others put: nothing younger than a day goes.
     """
-    with opened(place, timeout=timedelta(seconds=timeout)) as store:
+    with _writing(), opened(place, timeout=timedelta(seconds=timeout)) as store:
         planned = pruning.plan_pruning(store, workers=workers, emit=console.emit)
         for name in planned.runs:
             click.echo(_shown("run", f"{name.day}", name.id, name.name, name.leg, f"attempt {name.attempt}"))
