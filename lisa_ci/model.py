@@ -186,6 +186,13 @@ class Timeouts:
 
 # ---- hardware ------------------------------------------------------------------------------------------------------
 
+DISK_SERIAL: Final = "lisa-ci-{}"
+
+
+def nic_address(number: int) -> str:
+    """Of a machine that is made: 0 is the control NIC, the profile's follow. Locally administered, in QEMU's range."""
+    return f"52:54:00:6c:63:{number:02x}"
+
 
 class Bus(StrEnum):
     VIRTIO = "virtio"
@@ -234,6 +241,11 @@ class Profile:
     nics: tuple[Nic, ...] = ()
     endpoint: Endpoint | None = None
     runs_on: str = "ubuntu-24.04"
+
+    @property
+    def names_devices(self) -> bool:
+        """Its disks have the serial numbers, its NICs the addresses that are ours: it is made, not found."""
+        return self.endpoint is None
 
     @property
     def capabilities(self) -> Mapping[str, Capability]:

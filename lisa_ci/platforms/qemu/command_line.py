@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from lisa_ci.image import QEMU_FORMAT
-from lisa_ci.model import Arch, Bus, Firmware, ImageFormat, Kernel, Profile
+from lisa_ci.model import DISK_SERIAL, Arch, Bus, Firmware, ImageFormat, Kernel, Profile, nic_address
 from lisa_ci.platforms.qemu.acceleration import MACHINE, Acceleration
 
 QMP_FD: Final = 4  # a single digit: dash cannot close others
 MAX_SATA_DISKS: Final = 6
 MAX_DEVICES: Final = 23
-DISK_SERIAL: Final = "lisa-ci-{}"
 NIC_DEVICES: Final = {
     "virtio": "virtio-net-pci",
     "e1000": "e1000",
@@ -68,15 +67,6 @@ class MachineFiles:
 def process_mark(name: str) -> str:
     """The argument by which the process of the machine ``name`` is found."""
     return f"guest={name},debug-threads=on"
-
-
-def control_mac() -> str:
-    return nic_mac(0)
-
-
-def nic_mac(number: int) -> str:
-    """0 is the control NIC, the profile's NICs follow; a locally administered address in QEMU's usual range."""
-    return f"52:54:00:6c:63:{number:02x}"
 
 
 def arguments(
@@ -186,7 +176,7 @@ def _root(machine: MachineFiles, *, is_booted: bool) -> Iterator[str]:
 def _control_nic() -> Iterator[str]:
     """Restricted: we get in by a port that the host's kernel picks, on loopback only; the guest gets nowhere."""
     yield from ("-netdev", "user,id=control,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22")
-    yield from ("-device", f"virtio-net-pci,netdev=control,mac={control_mac()},romfile=,addr={_CONTROL_SLOT:#x}")
+    yield from ("-device", f"virtio-net-pci,netdev=control,mac={nic_address(0)},romfile=,addr={_CONTROL_SLOT:#x}")
 
 
 def _devices(profile: Profile, machine: MachineFiles) -> Iterator[str]:
@@ -237,7 +227,7 @@ def _nics(profile: Profile, slots: Iterator[int]) -> Iterator[str]:
     for number, nic in enumerate(profile.nics, start=1):
         restrict = "off" if nic.outbound else "on"
         yield from ("-netdev", f"user,id=nic{number},restrict={restrict},ipv6=off,net=10.0.{100 + number}.0/24")
-        device = f"{NIC_DEVICES[nic.model]},netdev=nic{number},mac={nic_mac(number)},romfile="
+        device = f"{NIC_DEVICES[nic.model]},netdev=nic{number},mac={nic_address(number)},romfile="
         yield from ("-device", f"{device},addr={next(slots):#x}")
 
 

@@ -16,8 +16,7 @@ from typing import Final
 
 import pycdlib
 
-from lisa_ci.model import Become, Profile
-from lisa_ci.platforms.qemu.command_line import control_mac, nic_mac
+from lisa_ci.model import Become, Profile, nic_address
 
 HOST_KEY_PATH: Final = "/etc/ssh/ssh_host_ed25519_key"
 NETWORK_FOLDER: Final = "/etc/systemd/network"
@@ -52,8 +51,8 @@ class Entry:
 
 def network_files(profile: Profile) -> dict[str, str]:
     """DHCP on the control NIC and on NICs with a way out. Matched by MAC: names differ from image to image."""
-    macs = {"05-lisa-ci-control": control_mac()}
-    macs |= {f"05-lisa-ci-nic{n}": nic_mac(n) for n, nic in enumerate(profile.nics, start=1) if nic.outbound}
+    macs = {"05-lisa-ci-control": nic_address(0)}
+    macs |= {f"05-lisa-ci-nic{n}": nic_address(n) for n, nic in enumerate(profile.nics, start=1) if nic.outbound}
     return {f"{name}.network": f"[Match]\nMACAddress={mac}\n\n[Network]\nDHCP=ipv4\n" for name, mac in macs.items()}
 
 
@@ -122,8 +121,8 @@ def seed_files(entry: Entry, profile: Profile, instance: str) -> dict[str, bytes
 
 def _ethernets(profile: Profile) -> dict[str, object]:
     """By MAC address: cloud-init's networkd renderer leaves a match by name without any network."""
-    macs = {"control": control_mac()}
-    macs |= {f"nic{number}": nic_mac(number) for number, nic in enumerate(profile.nics, start=1) if nic.outbound}
+    macs = {"control": nic_address(0)}
+    macs |= {f"nic{number}": nic_address(number) for number, nic in enumerate(profile.nics, start=1) if nic.outbound}
     return {name: {"match": {"macaddress": mac}, "dhcp4": True} for name, mac in macs.items()}
 
 
