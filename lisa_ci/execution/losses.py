@@ -73,9 +73,9 @@ def judged(case: Case, ended: Ended, result: Result, findings: Sequence[Finding]
     mine = tuple(findings[:FINDINGS_LIMIT])
     result = dataclasses.replace(result, findings=mine)
     if ended.is_output_lost:
-        return dataclasses.replace(errored(case, _LOST_OUTPUT), findings=mine)
+        return _not_judged(result, _LOST_OUTPUT)
     if "full" in ended.dirt:
-        return dataclasses.replace(errored(case, _FULL, detail=result.message), findings=mine, exit=result.exit)
+        return _not_judged(result, _FULL)
     if _was_killed_as_expected(case, result, mine):
         return dataclasses.replace(result, outcome=Outcome.PASSED, message="as expected: killed for want of memory")
     if result.outcome not in {Outcome.PASSED, Outcome.SKIPPED}:
@@ -113,6 +113,12 @@ def _trouble(case: Case, taint: int, findings: Sequence[Finding]) -> str:
     if told and not any(found.allowed for found in findings):
         return f"the kernel became tainted by {' and '.join(told)}"
     return ""
+
+
+def _not_judged(result: Result, message: str) -> Result:
+    """What the driver made of the output says nothing of the image, but it is told."""
+    detail = "\n\n".join(part for part in (result.message, result.detail) if part)
+    return dataclasses.replace(result, outcome=Outcome.ERRORED, message=message, detail=detail, children=())
 
 
 def _failed(result: Result, message: str) -> Result:
