@@ -3,7 +3,9 @@
 # "root" has a value a line, "load" a module a line.
 /bin/busybox --install -s /bin
 export PATH=/bin
-mount -t devtmpfs devtmpfs /dev && mount -t proc proc /proc && mount -t sysfs sysfs /sys || exec poweroff -f
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /run
 
 fail() { # the machine powers itself off, so that nobody waits for a login that never comes
@@ -20,9 +22,10 @@ done </load
   fail "this initramfs is damaged"
 
 find_disk() { # SLOT PARTITION: sets "disk" to its name, waits for it
-  tries=0
-  while [ "$tries" -lt 300 ]; do
-    for place in /sys/bus/pci/devices/0000:00:"$1"/virtio*/block/*; do
+  read -r now _ </proc/uptime
+  limit=$((${now%.*} + 30))
+  while [ "${now%.*}" -lt "$limit" ]; do
+    for place in /sys/bus/pci/devices/0000:00:"$1".0/virtio*/block/*; do
       if [ "$2" = 0 ]; then
         disk=${place##*/}
         [ -b "/dev/$disk" ] && return
@@ -35,7 +38,7 @@ find_disk() { # SLOT PARTITION: sets "disk" to its name, waits for it
       done
     done
     sleep 0.1
-    tries=$((tries + 1))
+    read -r now _ </proc/uptime
   done
   return 1
 }
@@ -45,7 +48,7 @@ find_disk "$slot" "$partition" ||
 said=$(mount -t "$kind" -o "$options" "/dev/$disk" /sysroot 2>&1) ||
   fail "the root file system ($kind on $disk) cannot be mounted: $said"
 
-if [ "$modules" != 0 ] && find_disk "$modules" 0; then
+if [ "$modules" != 00 ] && find_disk "$modules" 0; then
   target=/sysroot/lib/modules
   [ -L /sysroot/lib ] && target=/sysroot/usr/lib/modules # an absolute link would lead back into this initramfs
   if ! [ -d "$target" ]; then
@@ -62,4 +65,3 @@ for place in dev proc sys run; do
   mount -o move "/$place" "/sysroot/$place"
 done
 exec switch_root -c /dev/console /sysroot "$init"
-fail "init did not start"

@@ -92,12 +92,12 @@ def _entries(busybox: Path, root: Root, modules: Iterable[Path], modules_slot: i
     for place in ("dev", "proc", "sys", "run", "sysroot"):
         yield Entry(name=place, data=b"", mode=_FOLDER)
     values = (
-        root.slot,
+        f"{root.slot:02x}",  # as names in /sys/bus/pci have it
         root.partition,
         root.kind or "auto",
         ",".join(filter(None, ("rw" if root.is_writable else "ro", root.options))),
         root.init or "/sbin/init",
-        modules_slot,
+        f"{modules_slot:02x}",
     )
     yield Entry(name="root", data="".join(f"{value}\n" for value in values).encode())
     names = []

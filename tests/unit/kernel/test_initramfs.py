@@ -42,7 +42,7 @@ def test_it_holds_what_finds_the_root_and_the_modules_in_their_order(tmp_path: P
     root = Root(slot=2, partition=3, kind="ext4", options="data=ordered", is_writable=False)
     write_initramfs(tmp_path / "out", tmp_path / "busybox", root, modules, modules_slot=30)
     found = files_of((tmp_path / "out").read_bytes())
-    assert found["root"] == b"2\n3\next4\nro,data=ordered\n/sbin/init\n30\n"
+    assert found["root"] == b"02\n3\next4\nro,data=ordered\n/sbin/init\n1e\n"
     assert found["load"] == b"000-virtio.ko\n001-ext4.ko\n"
     assert (found["modules/000-virtio.ko"], found["modules/001-ext4.ko"]) == (b"one", b"two")
     assert found["init"].startswith(b"#!/bin/sh\n")
