@@ -70,8 +70,8 @@ no interpolation: what is written is what is meant.
 
 Values are strict. Text that YAML takes for something else (`no`, `1.10`, `2024-01-01`) needs quotes, so that no
 spelling is lost. Whole numbers are plain decimal digits, flags are `true` or `false`, durations are `30s`, `5m`,
-`1h30m`, days are `2027-06-30`, in quotes or not. An id is also a folder, an artifact and a check: a-z, 0-9, `.`, `_`, `-`, a letter or digit first and last.
-Anchors, aliases and merge keys (`<<`) work; the file is UTF-8, at most 512 KiB, and one document.
+`1h30m`, days are `2027-06-30`, in quotes or not. An id is also a folder, an artifact and a check: a-z, 0-9, `.`, `_`,
+`-`, a letter or digit first and last. Anchors, aliases and merge keys (`<<`) work; the file is UTF-8, at most 512 KiB, and one document.
 """,
     "suite": """# The suite file, `suite.yaml`
 

@@ -172,7 +172,7 @@ class Desk:
     events: list[Event] = field(default_factory=list)
     platform: LocalPlatform | None = None
     group: SnapshotMachines | None = None
-    profile: Profile = Profile(name="small", cores=3)
+    profile: Profile = field(default_factory=lambda: Profile(name="small", cores=3))
 
     def __post_init__(self) -> None:
         self.suites = {"boot": suite("boot", "abc"), **self.suites}
