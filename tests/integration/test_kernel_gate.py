@@ -1,0 +1,144 @@
+"""The gate of a kernel module's repository: three pull requests that must not pass, on real kernels of Debian.
+
+Each boots an image with a kernel that comes as a package, by lisa-ci's own initramfs, and runs the repository's tests
+in it. What is told on GitHub names the line of source.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from tests.doubles import debian_kernels
+from tests.doubles.demo_image import demo_image_path
+
+LISA_CI = Path(sys.executable).with_name("lisa-ci")
+REPOSITORY = Path(__file__).parents[1] / "fixtures/kernel-module-repo"
+ANNOTATION = re.compile(r"::error (?P<properties>[^:]*)::(?P<text>.*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What a pull request's pipeline left: the repository, the results by case, and what ``report`` said."""
+
+    folder: Path
+    results: dict[str, dict[str, object]]
+    exit: int
+    annotations: list[tuple[str, int, str]]
+    console: str
+
+    def failed(self) -> list[str]:
+        return sorted(case for case, result in self.results.items() if result["outcome"] != "passed")
+
+
+def lisa_ci(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [LISA_CI, *words],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def repository(folder: Path, flavour: str, change: str) -> Path:
+    """The repository with a pull request merged, built as its build job does, beside the kernel and the image."""
+    shutil.copytree(REPOSITORY, folder)
+    patch = (folder / f"pull-requests/{change}.patch").read_bytes()
+    subprocess.run(["patch", "-s", "-p1"], input=patch, cwd=folder, check=True)
+    core = debian_kernels.kunit(flavour)
+    symbols = {**os.environ, "KUNIT_SYMBOLS": str(core / "Module.symvers")}
+    subprocess.run(["./build.sh", debian_kernels.headers(flavour)], cwd=folder, env=symbols, check=True, timeout=300)
+    shutil.copy(core / "kunit.ko", folder / "build")
+    (folder / "kernel.deb").symlink_to(debian_kernels.package(flavour))
+    (folder / "image.qcow2").symlink_to(demo_image_path())
+    return folder
+
+
+def gate(folder: Path, flavour: str, change: str) -> Gate:
+    repository(folder, flavour, change)
+    planned = lisa_ci(folder, "plan", "--out", "plan.json")
+    assert planned.returncode == 0, planned.stderr
+    ran = lisa_ci(folder, "run", "bios", "--plan", "plan.json", "--out", "results")
+    assert ran.returncode == 0, ran.stderr
+    words = ("--plan", "plan.json", "--results", "results", "--out", "report")
+    told = lisa_ci(folder, "report", *words, GITHUB_ACTIONS="true", GITHUB_WORKSPACE=str(folder))
+    journal = (folder / "results/bios/journal.ndjson").read_text().splitlines()
+    results = [json.loads(line)["result"] for line in journal]
+    return Gate(
+        folder=folder,
+        results={f"{result['suite']}#{result['case']}": result for result in results},
+        exit=told.returncode,
+        annotations=list(_annotations(told.stdout + told.stderr)),
+        console=(folder / "results/bios/console.log").read_text(errors="replace"),
+    )
+
+
+def _annotations(text: str) -> list[tuple[str, int, str]]:
+    """(file, line, text) of the errors that name a file."""
+    found = []
+    for line in text.splitlines():
+        if command := ANNOTATION.match(line):
+            given = dict(part.split("=", 1) for part in command["properties"].split(",") if "=" in part)
+            if "file" in given:
+                found.append((unquote(given["file"]), int(given.get("line", 0)), unquote(command["text"])))
+    return found
+
+
+def line_of(file: Path, text: str) -> int:
+    [number] = [number for number, line in enumerate(file.read_text().splitlines(), start=1) if text in line]
+    return number
+
+
+def test_a_unit_test_that_fails_shuts_the_gate_and_is_annotated(tmp_path: Path) -> None:
+    found = gate(tmp_path / "module", "cloud-amd64", "kunit-fails")
+    assert found.exit == 1
+    assert sorted(found.results) == ["kunit#widget_kunit", "selftest#add", "selftest#full", "selftest#garbage"]
+    assert found.failed() == ["kunit#widget_kunit"]
+    line = line_of(found.folder / "widget_kunit.c", "KUNIT_EXPECT_EQ(test, widget_largest(&widget), 40)")
+    [(file, place, text)] = found.annotations
+    assert (file, place) == ("widget_kunit.c", line)
+    assert "widget_largest(&widget)" in text
+    assert "Run /init as init process" in found.console
+    assert "SYSLINUX" not in found.console
+
+
+def test_a_selftest_that_fails_shuts_the_gate_and_is_annotated(tmp_path: Path) -> None:
+    found = gate(tmp_path / "module", "cloud-amd64", "selftest-fails")
+    assert found.exit == 1
+    assert found.failed() == ["selftest#garbage"]
+    [(file, place, text)] = found.annotations
+    assert (file, place) == (
+        "tests/selftest/widget.c",
+        line_of(found.folder / "tests/selftest/widget.c", "EXPECT_EQ(EINVAL, errno)"),
+    )
+    assert "Expected EINVAL (22) == errno (5)" in text
+
+
+def test_an_oops_shuts_the_gate_and_the_line_that_it_names_is_annotated(tmp_path: Path) -> None:
+    """On the generic kernel, whose root file system's driver is a module."""
+    found = gate(tmp_path / "module", "amd64", "oops")
+    assert found.exit == 1
+    assert found.failed() == ["selftest#full"]
+    [(file, place, text)] = found.annotations
+    assert (file, place) == ("widget.c", line_of(found.folder / "widget.c", "BUG_ON"))
+    assert "kernel BUG in widget_write" in text
+    assert "kernel BUG at" in found.console
+
+
+def test_a_kernel_that_cannot_boot_the_machine_is_refused_before_one_is_made(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "module", "cloud-amd64", "oops")
+    settings = (folder / "lisa-ci.yml").read_text().replace("console=ttyS0", "root=LABEL=elsewhere console=ttyS0")
+    (folder / "lisa-ci.yml").write_text(settings)
+    refused = lisa_ci(folder, "plan", "--out", "plan.json")
+    assert refused.returncode == 2
+    assert "root=LABEL=elsewhere means no partition of the image; it has /dev/vda2 (ext4 lisa-ci-demo" in refused.stderr
