@@ -189,9 +189,10 @@ supervise() {
     [ -z "$ended" ] || [ -z "$kept" ] || finish $ended $kept
     [ -n "$current" ] || farewell=${farewell:-$leaving}
   done
-  [ -z "$current" ] || end_tree KILL "$current"
-  # The machine may stay in use after us: leave nothing of ours behind, but what a replay needs.
+  # The machine may stay in use after us: leave nothing of ours behind, but what a replay needs. Main goes first: it
+  # would write into the journal that the case which we end now has ended by itself.
   case $farewell in BYE | GONE) ;; *) end_main $$ ;; esac
+  [ -z "$current" ] || end_tree KILL "$current"
   kill -s KILL "$ticker" 2>/dev/null
   end_keeper
   [ "$farewell" != BYE ] || rm -rf "$scratch"
