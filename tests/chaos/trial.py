@@ -64,6 +64,7 @@ FIRST: Final = (Kind.NOTHING, *(kind for kind in Kind if kind not in {Kind.NOTHI
 
 HARMLESS: Final = frozenset({Kind.NOTHING, Kind.SLOW, Kind.CHATTER, Kind.PROVISION, Kind.RESTORE})
 """Faults that cost no case its result."""
+RUNNER: Final = (Kind.RUNNER_KILLED, Kind.RUNNER_PART_KILLED, Kind.RUNNER_STOPPED)
 DEADLY: Final = frozenset({Kind.PANIC, Kind.DARK, Kind.HANG, Kind.SSHD, Kind.NETWORK})
 """Faults after which a machine that is not ours is gone for good."""
 
@@ -89,12 +90,13 @@ class Scene:
         if self.ability is Ability.GIVEN and self.has_fired({Kind.FULL}):
             return len(self.cases)
         fired = [fault.kind for fault in self.faults if fault.has_fired and fault.kind not in HARMLESS]
-        # The part of the runner that was killed may be the one that held the output of the case before.
-        return len(fired) + fired.count(Kind.RUNNER_PART_KILLED)
+        # The runner may just have put away the output of the case before.
+        return len(fired) + sum(fired.count(kind) for kind in RUNNER)
 
     def may_stay(self, left: str) -> bool:
-        """A connection that stalls has no end on the machine's side: what waits there for input learns nothing."""
-        return self.has_fired({Kind.STALL}) and "lisa-ci-sampler" in left
+        """A connection that stalls has no end on the machine's side: what reads or writes there learns nothing."""
+        waits = "lisa-ci-sampler" in left or "lisa-ci-collect" in left
+        return self.has_fired({Kind.STALL}) and waits
 
     def may_give_up(self, truth: Truth) -> bool:
         """Whether there is no machine any more, or was none to begin with."""

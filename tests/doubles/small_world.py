@@ -185,11 +185,15 @@ class SmallWorld:
         return hit
 
     def kill_one(self, containing: bytes, chance: random.Random) -> None:
-        """SIGKILL to one of the processes with this in their command line."""
-        found = [process for process, command in self.processes() if containing in command]
+        """SIGKILL to one of the lasting processes with this in their command line; a fork that becomes another program
+        at once is none of them.
+        """
+        found = {process for process, command in self.processes() if containing in command}
+        time.sleep(0.02)
+        found &= {process for process, command in self.processes() if containing in command}
         with contextlib.suppress(ProcessLookupError):
             if found:
-                os.kill(chance.choice(found), signal.SIGKILL)
+                os.kill(chance.choice(sorted(found)), signal.SIGKILL)
 
     def fill(self, place: str = "/var/tmp") -> None:
         """No byte fits on the disk any more."""
