@@ -17,8 +17,10 @@ import pytest
 
 from tests.chaos.conftest import Amount
 from tests.chaos.host_trial import Blow, HostTrial, count_calls, host_desk, run_host_trial
+from tests.chaos.qemu_trial import Harm, run_qemu_trial
 from tests.chaos.table import Row, table
 from tests.chaos.trial import Trial, run_trial
+from tests.doubles.demo_image import demo_image_path
 
 LONGEST = 100  # seconds for one run; whoever is longer at it hangs, and every thread's place is told
 
@@ -118,6 +120,37 @@ def test_the_host_may_fail_at_any_moment(amount: Amount, tmp_path: Path, show: S
     show(table(rows))
     broken = [f"{trial}\n  {trial.findings}\n{trial.said}" for trial in trials if trial.findings]
     assert not broken, "\n".join(broken[:10])
+
+
+def test_a_real_machine_may_fail_at_any_moment(
+    amount: Amount, tmp_path: Path, show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--qemu 60``: half an hour under emulation. CI has its own tests of real machines (test_qemu_recovery.py)."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    trials = [
+        run_qemu_trial(seed, demo_image_path(), tmp_path / str(seed))
+        for seed in range(amount.seed, amount.seed + amount.qemu)
+    ]
+    if not trials:
+        return
+    rows = [
+        Row(
+            seed=trial.seed,
+            kind=trial.harm,
+            findings=trial.findings,
+            has_struck=True,
+            errored=trial.errored,
+            wall=trial.wall,
+        )
+        for trial in trials
+    ]
+    show(table(rows))
+    broken = [f"{trial}\n  {trial.findings}" for trial in trials if trial.findings]
+    assert not broken, "\n".join(broken)
+
+
+def test_every_kind_of_harm_takes_its_turn() -> None:
+    assert {Harm.of(seed) for seed in range(len(Harm))} == set(Harm)
 
 
 def test_every_kind_of_blow_takes_its_turn() -> None:
