@@ -478,3 +478,17 @@ def test_an_archive_by_account_signature_is_read_as_well(emulator: Azurite, worl
     )
     finished = lisa_ci("archive", "ls", "--from", place, environment={"AZURE_STORAGE_SAS_TOKEN": f"?{token}"})
     assert (finished.returncode, len(finished.stdout.splitlines())) == (0, 1), finished.stderr
+
+
+def test_a_folder_and_help_and_plan_load_nothing_of_azure(world: World, tmp_path: Path) -> None:
+    put_into = ["archive", "put", world.results, "--plan", world.plan_file, "--to", tmp_path / "archive"]
+    for arguments in (["archive", "--help"], ["archive", "put", "--help"], ["plan", "--help"], put_into):
+        code = (
+            "import sys\nfrom lisa_ci.cli import cli\n"
+            "try: cli(sys.argv[1:], standalone_mode=False)\n"
+            "finally: print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+        )
+        finished = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert not set(finished.stderr.split()) & {"azure", "requests", "msal", "urllib3"}
