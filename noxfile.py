@@ -56,6 +56,7 @@ def bench(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Renew requirements.lock: every file that the action installs, with its hash."""
     session.run(
-        *("uv", "pip", "compile", "pyproject.toml", ".github/action/build.in", "--generate-hashes", "--universal"),
-        *("--python-version", "3.11", "--no-header", "--no-annotate", "--no-emit-index-url", "-o", "requirements.lock"),
+        *("uv", "pip", "compile", "pyproject.toml", ".github/action/build.in", "--extra", "azure", "--generate-hashes"),
+        *("--universal", "--python-version", "3.11", "--no-header", "--no-annotate", "--no-emit-index-url"),
+        *("-o", "requirements.lock"),
     )
