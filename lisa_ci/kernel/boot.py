@@ -21,7 +21,7 @@ from lisa_ci.kernel.drivers import Situation, Weight, drivers, early_modules, la
 from lisa_ci.kernel.identity import Identity, read_build_id, read_image
 from lisa_ci.kernel.initramfs import Root, write_initramfs
 from lisa_ci.kernel.modules import ModuleIndex, read_index
-from lisa_ci.kernel.parts import Parts, lay_out
+from lisa_ci.kernel.parts import Parts, lay_out, used
 from lisa_ci.kernel.volumes import Volume, find_root, volumes
 from lisa_ci.model import Access, Image, Kernel, Profile
 
@@ -238,6 +238,7 @@ def modules_disk(parts: Parts, delivery: str = "") -> Path | None:
     with _alone(place):
         if not disk.is_file():
             _make_disk(parts.modules / "lib/modules", disk)
+    used(disk)
     return disk
 
 

@@ -11,7 +11,9 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +27,8 @@ from lisa_ci.kernel.identity import read_image
 from lisa_ci.kernel.initramfs import read_module
 from lisa_ci.kernel.modules import SUFFIXES
 
+KEPT: Final = 4
+_IN_USE: Final = timedelta(hours=1)
 LAYOUT: Final = 1  # goes into the name of a cache folder: count it up where what is in one changes
 _DEPMOD: Final = timedelta(minutes=5)
 _INDEX: Final = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
@@ -106,7 +110,19 @@ def lay_out(source: Path, digest: str, extra: Path | None = None) -> Parts:
     folder = images.cache_folder() / "kernels" / f"{digest}-{LAYOUT}"
     if not folder.is_dir():
         _make(source, extra, folder)
+    used(folder)
     return _read(folder)
+
+
+def used(path: Path) -> None:
+    """Keep ``path`` in the cache, and of its kind only the KEPT that were used last, and what is in use just now."""
+    now = time.time()
+    with suppress(OSError):  # a cache that cannot be cleared only costs space
+        os.utime(path)
+        others = sorted(path.parent.glob(f"*{path.suffix or f'-{LAYOUT}'}"), key=lambda one: -one.stat().st_mtime)
+        for old in others[KEPT:]:
+            if now - old.stat().st_mtime > _IN_USE.total_seconds():
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 def _make(source: Path, extra: Path | None, folder: Path) -> None:

@@ -50,7 +50,7 @@ def _fetched(name: str) -> Path:
 
 @functools.cache
 def kunit(flavour: str) -> Path:
-    """A folder with kunit.ko and its Module.symvers: Debian's kernels have no KUnit, so its source is built beside them.
+    """A folder with kunit.ko and its Module.symvers: Debian's kernels have none, so its source is built for them.
 
     Two things are changed, because their places in ``struct task_struct`` and ``struct module`` are not there: the
     running test is kept in a variable, and a module starts its suites itself.

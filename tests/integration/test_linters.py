@@ -18,6 +18,8 @@ SCRIPTS = [
     ROOT / ".ci/run",
     *sorted((ROOT / ".github/action").glob("*.sh")),
     *sorted((ROOT / "lisa_ci").rglob("*.sh")),
+    *sorted((ROOT / "templates/kernel-gate").glob("*.sh")),
+    *(ROOT / "suites/kunit" / name for name in ("list", "run")),
 ]
 
 
@@ -32,12 +34,14 @@ def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repository")
     made = CliRunner().invoke(cli.cli, ["init", str(folder), "--lisa-ci", f"lisa-ci/lisa-ci@{'a' * 40}"])
     assert made.exit_code == 0
+    gate = ["init", str(folder), "--kernel-gate", "tree", "--force", "--lisa-ci", f"lisa-ci/lisa-ci@{'a' * 40}"]
+    assert CliRunner().invoke(cli.cli, gate).exit_code == 0
     return folder
 
 
 def test_actionlint_finds_nothing(initialised: Path) -> None:
     run(TOOLS / "actionlint", "-no-color", "-shellcheck", TOOLS / "shellcheck", *WORKFLOWS)
-    run(TOOLS / "actionlint", "-no-color", initialised / ".github/workflows/lisa-ci.yml")
+    run(TOOLS / "actionlint", "-no-color", *sorted((initialised / ".github/workflows").glob("*.yml")))
 
 
 def test_the_schemas_hold() -> None:

@@ -65,3 +65,49 @@ def test_an_installation_from_a_repository_pins_itself(tmp_path: Path, monkeypat
     assert (
         f"org/fork/.github/workflows/release.yml@{COMMIT}" in (tmp_path / ".github/workflows/lisa-ci.yml").read_text()
     )
+
+
+# ---- a kernel's gate -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["tree", "config", "module"])
+def test_a_kernels_gate_is_right_for_every_kind_of_repository(tmp_path: Path, kind: str) -> None:
+    made = init(tmp_path, "--kernel-gate", kind, "--name", "mine", "--lisa-ci", f"org/fork@{COMMIT}")
+    assert made.exit_code == 0, made.output
+    pipeline = load_pipeline(tmp_path / "lisa-ci.yml", registry.known())
+    assert pipeline.name == "mine"
+    assert pipeline.kernel is not None
+    expected = ("kernel.tar", "modules") if kind == "module" else ("kernel.tar.zst", None)
+    assert (pipeline.kernel.source, pipeline.kernel.extra) == expected
+    script = tmp_path / "build-kernel.sh"
+    assert script.stat().st_mode & 0o111
+    assert f'"$delivery/{pipeline.kernel.source}"' in script.read_text()
+    found = check_workflows(tmp_path)
+    assert not found.mistakes
+    assert not found.advice
+    assert sorted(path.name for path in (tmp_path / ".github/workflows").iterdir()) == ["kernel-gate.yml"]
+    workflow = yaml.safe_load((tmp_path / ".github/workflows/kernel-gate.yml").read_text())
+    assert workflow["jobs"]["pipeline"]["uses"] == f"org/fork/.github/workflows/pipeline.yml@{COMMIT}"
+
+
+def test_a_kernels_gate_takes_an_image_by_its_address(tmp_path: Path) -> None:
+    address = "https://images.example.org/d.qcow2"
+    made = init(tmp_path, "--kernel-gate", "tree", "--image", address, "--sha256", "a" * 64)
+    assert made.exit_code == 0, made.output
+    image = load_pipeline(tmp_path / "lisa-ci.yml", registry.known()).image
+    assert image is not None
+    assert (image.url, image.sha256) == (address, "a" * 64)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--kernel-gate", "tree", "--image", "https://x.example.org/d"),
+        ("--kernel-gate", "tree", "--sha256", "a" * 64),
+        ("--kernel-gate", "tree", "--build", "make"),
+        ("--sha256", "a" * 64),
+    ],
+)
+def test_options_that_do_not_go_together_write_nothing(tmp_path: Path, options: tuple[str, ...]) -> None:
+    assert isinstance(init(tmp_path, *options).exception, PipelineError)
+    assert not list(tmp_path.iterdir())

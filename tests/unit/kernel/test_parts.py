@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -155,6 +157,19 @@ def test_the_digest_follows_the_files_and_not_their_dates_or_modes(tmp_path: Pat
     assert delivery_digest(copied) == first
     (copied / f"lib/modules/{RELEASE}/kernel/a.ko").write_bytes(b"b")
     assert delivery_digest(copied) != first
+
+
+def test_the_cache_keeps_what_was_used_last_and_what_is_in_use(tmp_path: Path) -> None:
+    ages = {"a-1": 7200, "b-1": 7100, "c-1": 60, "d-1": 50, "e-1": 40, "f-1": 30}
+    for name, age in ages.items():
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    (tmp_path / "modules-x.ext4").write_bytes(b"")
+    parts.used(tmp_path / "f-1")
+    assert {path.name for path in tmp_path.iterdir()} == {"c-1", "d-1", "e-1", "f-1", "modules-x.ext4"}
+    os.utime(tmp_path / "c-1", (time.time() - 7200,) * 2)
+    parts.used(tmp_path / "c-1")
+    assert (tmp_path / "c-1").is_dir()
 
 
 class TestModulesFromOutside:
