@@ -68,13 +68,13 @@ def problems(kernel: Kernel, image: Image | None, path: Path | None, profile: Pr
     """
     try:
         case = _look(kernel, image, path, profile, access)
+        if case.config is None:
+            return []
+        found = [lack for lack in lacks(case.config, case.situation) if lack.weight is Weight.BOOT]
+        told = [Problem(message=f"the kernel cannot boot profile {profile.name}: {lack}") for lack in found]
+        return told or (list(_absent(case, profile)) if case.needs_initramfs else [])
     except LisaCiError as error:
         return list(error.problems)
-    found = [lack for lack in lacks(case.config, case.situation) if lack.weight is Weight.BOOT] if case.config else []
-    told = [Problem(message=f"the kernel cannot boot profile {profile.name}: {lack}") for lack in found]
-    if case.config is not None and not told and case.needs_initramfs:
-        told += _absent(case, profile)
-    return told
 
 
 def wishes(kernel: Kernel, profile: Profile, access: Access) -> list[str]:
