@@ -15,7 +15,7 @@ from typing import Final
 
 from lisa_ci import files, host, process
 from lisa_ci import image as images
-from lisa_ci.errors import LisaCiError, PipelineError, Problem, ToolError
+from lisa_ci.errors import PipelineError, Problem, ToolError
 from lisa_ci.kernel.config import Config, read_config
 from lisa_ci.kernel.drivers import Situation, Weight, drivers, early_modules, lacks
 from lisa_ci.kernel.identity import Identity, read_build_id, read_image
@@ -73,7 +73,7 @@ def problems(kernel: Kernel, image: Image | None, path: Path | None, profile: Pr
         found = [lack for lack in lacks(case.config, case.situation) if lack.weight is Weight.BOOT]
         told = [Problem(message=f"the kernel cannot boot profile {profile.name}: {lack}") for lack in found]
         return told or (list(_absent(case, profile)) if case.needs_initramfs else [])
-    except LisaCiError as error:
+    except PipelineError as error:
         return list(error.problems)
 
 

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from lisa_ci.errors import PipelineError
-from lisa_ci.model import Endpoint, ImageFormat, ImageSource, Kernel, Pipeline, Profile
-from lisa_ci.pipeline.subject import find_subject
+from lisa_ci.events import Event, Message
+from lisa_ci.model import Bus, Disk, Endpoint, Firmware, ImageFormat, ImageSource, Kernel, Pipeline, Profile
+from lisa_ci.pipeline.subject import find_subject, kernel_now
 from tests.doubles.pipelines import pipeline
+from tests.unit.kernel.kernels import bzimage
+from tests.unit.kernel.test_drivers import GENERIC
+from tests.unit.kernel.test_volumes import gpt
 
 
 def ignore(_event: object) -> None:
@@ -92,3 +96,51 @@ def test_a_part_of_the_kernel_that_is_not_there_is_told(given: Pipeline, values:
     with pytest.raises(PipelineError) as caught:
         find_subject(dataclasses.replace(given, kernel=Kernel(**values)), ignore)
     assert caught.value.message == message
+
+
+# ---- a kernel as it was delivered ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def delivered(given: Pipeline) -> Pipeline:
+    """The same with a kernel that has all drivers built in, and a disk with a root file system."""
+    Path("repo/disk.raw").write_bytes(gpt())
+    boot = Path("repo/kernel/boot")
+    boot.mkdir(parents=True)
+    (boot / "vmlinuz").write_bytes(bzimage())
+    (boot / "config").write_text(GENERIC.replace("=m\n", "=y\n"))
+    return dataclasses.replace(given, kernel=Kernel(source="kernel"))
+
+
+def test_a_delivered_kernel_is_named_by_its_place_and_by_the_digest_of_its_files(delivered: Pipeline) -> None:
+    first = find_subject(delivered, ignore).kernel
+    assert first is not None
+    assert (first.source, first.image, first.path) == ("repo/kernel", "", "repo/kernel")
+    assert kernel_now(first) == first, "a leg finds the same in another working tree"
+    Path("repo/kernel/boot/vmlinuz").write_bytes(bzimage("6.9.2 (x) #1 y"))
+    assert kernel_now(first).digest != first.digest
+
+
+def test_what_keeps_a_delivered_kernel_from_booting_is_told_for_every_profile_before_anything_runs(
+    delivered: Pipeline,
+) -> None:
+    config = Path("repo/kernel/boot/config")
+    config.write_text(config.read_text().replace("CONFIG_TMPFS=y\n", "").replace("CONFIG_EFI_STUB=y\n", ""))
+    uefi = Profile(name="uefi", firmware=Firmware.UEFI)
+    with pytest.raises(PipelineError) as raised:
+        find_subject(dataclasses.replace(delivered, profiles=(*delivered.profiles, uefi)), ignore)
+    assert [problem.message.rpartition("profile ")[2] for problem in raised.value.problems] == [
+        "bios: CONFIG_TMPFS is not set, set it to y: /dev",
+        "uefi: CONFIG_TMPFS is not set, set it to y: /dev",
+        "uefi: CONFIG_EFI_STUB is not set, set it to y: a start by UEFI",
+    ]
+
+
+def test_hardware_that_a_delivered_kernel_will_not_see_is_a_warning(delivered: Pipeline) -> None:
+    config = Path("repo/kernel/boot/config")
+    config.write_text(config.read_text().replace("CONFIG_BLK_DEV_NVME=y\n", ""))
+    profile = Profile(name="bios", disks=(Disk(bus=Bus.NVME),))
+    told: list[Event] = []
+    find_subject(dataclasses.replace(delivered, profiles=(profile,)), told.append)
+    texts = [event.text for event in told if isinstance(event, Message)]
+    assert texts == ["profile bios: CONFIG_BLK_DEV_NVME is not set, set it to y or m: data disks on NVMe"]
