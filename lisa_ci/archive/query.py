@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -14,6 +17,8 @@ from lisa_ci.archive.layout import OUTCOMES, RunName, Summary
 from lisa_ci.model import Outcome
 
 _LISTS_MOST: Final = 256
+_AT_ONCE: Final = 500  # runs
+_JUDGED: Final = frozenset("pf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,34 +69,34 @@ class CaseRow:
 
 
 class Cases:
-    """The cases that are asked for; the runs of a month share their lists, so each list is looked at once."""
+    """The cases that are asked for; the runs of a month share their lists, so each list is looked at once.
+
+    ``letters`` are the outcomes that are asked for.
+    """
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._letters = {letter for letter, outcome in OUTCOMES.items() if outcome in wanted.outcomes}
-        self._positions: dict[tuple[str, ...], tuple[int, ...]] = {}
+        self.letters = "".join(letter for letter, one in OUTCOMES.items() if one in (wanted.outcomes or set(Outcome)))
+        self._places: dict[tuple[str, ...], tuple[int, ...]] = {}
 
     def of(self, run: Summary) -> Iterator[CaseRow]:
-        """With a finding asked for: the cases that it came up in."""
-        marked = None
-        if self._wanted.finding:
-            marked = {mark.case for mark in run.findings if mark.fingerprint.startswith(self._wanted.finding)}
-        for position in self._in(run.cases):
-            letter = run.outcomes[position]
-            if self._letters and letter not in self._letters:
-                continue
-            case = run.cases[position]
-            if marked is None or case in marked:
-                yield CaseRow(run=run, case=case, outcome=OUTCOMES[letter], wall_ms=run.wall_ms[position])
+        for place in self.places(run):
+            letter = run.outcomes[place]
+            if letter in self.letters:
+                yield CaseRow(run=run, case=run.cases[place], outcome=OUTCOMES[letter], wall_ms=run.wall_ms[place])
 
-    def _in(self, cases: tuple[str, ...]) -> tuple[int, ...]:
-        found = self._positions.get(cases)
+    def places(self, run: Summary) -> tuple[int, ...]:
+        """Where they are in the run's list. With a finding asked for: the cases that it came up in."""
+        found = self._places.get(run.cases)
         if found is None:
-            if len(self._positions) >= _LISTS_MOST:
-                self._positions.clear()
-            found = tuple(n for n, case in enumerate(cases) if _any(self._wanted.cases, case))
-            self._positions[cases] = found
-        return found
+            if len(self._places) >= _LISTS_MOST:
+                self._places.clear()
+            found = tuple(n for n, case in enumerate(run.cases) if _any(self._wanted.cases, case))
+            self._places[run.cases] = found
+        if not self._wanted.finding:
+            return found
+        marked = {mark.case for mark in run.findings if mark.fingerprint.startswith(self._wanted.finding)}
+        return tuple(place for place in found if run.cases[place] in marked)
 
 
 def _any(globs: tuple[str, ...], text: str) -> bool:
@@ -117,7 +122,7 @@ class Tally:
 
     runs: int = 0
     counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
-    wall_ms: list[int] = field(default_factory=list)
+    wall_ms: array[int] = field(default_factory=lambda: array("q"))
     title: str = ""
     last_run: str = ""
 
@@ -136,27 +141,66 @@ class Tally:
         """It passed and it failed: on one and the same subject that is a flake."""
         return bool(self.counts[Outcome.PASSED] and self.counts[Outcome.FAILED])
 
+    def add(self, letters: Sequence[str], wall_ms: Sequence[int], asked: Collection[str]) -> int:
+        """Count these results, as far as their letter is asked for; how many that were."""
+        count = 0
+        for letter in asked:
+            found = letters.count(letter)
+            self.counts[OUTCOMES[letter]] += found
+            count += found
+        judged = _JUDGED & set(asked)
+        self.wall_ms.extend(itertools.compress(wall_ms, [letter in judged for letter in letters]))
+        return count
+
 
 def tallied(runs: Iterable[Summary], wanted: Wanted, by: By) -> dict[str, Tally]:
     """Key -> how its results ended, the worst first: most failures, then most that nobody could judge, then by key."""
-    cases = Cases(wanted)
-    found: dict[str, Tally] = {}
-    for run in runs:
-        if by is By.FINDING:
+    found: dict[str, Tally] = defaultdict(Tally)
+    if by is By.FINDING:
+        for run in runs:
             _take_findings(found, run, wanted)
-            continue
-        seen = set()
-        for row in cases.of(run):
-            key = _key(row, by)
-            tally = found.setdefault(key, Tally())
-            if key not in seen:
-                seen.add(key)
-                tally.runs += 1
-                tally.last_run = max(tally.last_run, run.started.isoformat())
-            tally.counts[row.outcome] += 1
-            if row.outcome in {Outcome.PASSED, Outcome.FAILED}:
-                tally.wall_ms.append(row.wall_ms)
+    elif by is By.CASE:
+        _take_cases(found, runs, Cases(wanted))
+    else:
+        cases = Cases(wanted)
+        for run in runs:
+            places = cases.places(run)
+            letters = "".join(run.outcomes[place] for place in places)
+            _take(found, _key(run, by), run, letters, [run.wall_ms[place] for place in places], cases)
     return dict(sorted(found.items(), key=lambda item: (_badness(item[1]), item[0])))
+
+
+def _take(found: dict[str, Tally], key: str, run: Summary, letters: str, wall_ms: Sequence[int], cases: Cases) -> None:
+    if any(letter in letters for letter in cases.letters):
+        tally = found[key]
+        tally.add(letters, wall_ms, cases.letters)
+        tally.runs += 1
+        tally.last_run = max(tally.last_run, run.started.isoformat())
+
+
+def _take_cases(found: dict[str, Tally], runs: Iterable[Summary], cases: Cases) -> None:
+    """Runs of one list of cases are counted together, a case after the other: that is ten times faster."""
+    waiting: dict[tuple[tuple[str, ...], tuple[int, ...]], list[Summary]] = defaultdict(list)
+    for run in runs:
+        group = waiting[run.cases, cases.places(run)]
+        group.append(run)
+        if len(group) >= _AT_ONCE:
+            _take_columns(found, group, cases)
+            group.clear()
+    for group in waiting.values():
+        if group:
+            _take_columns(found, group, cases)
+
+
+def _take_columns(found: dict[str, Tally], group: Sequence[Summary], cases: Cases) -> None:
+    letters = list(zip(*(run.outcomes for run in group), strict=True))
+    wall_ms = list(zip(*(run.wall_ms for run in group), strict=True))
+    last = max(run.started.isoformat() for run in group)
+    for place in cases.places(group[0]):
+        if any(letter in letters[place] for letter in cases.letters):
+            tally = found[group[0].cases[place]]
+            tally.runs += tally.add(letters[place], wall_ms[place], cases.letters)
+            tally.last_run = max(tally.last_run, last)
 
 
 def _badness(tally: Tally) -> tuple[int, int, int]:
@@ -171,22 +215,21 @@ def _take_findings(found: dict[str, Tally], run: Summary, wanted: Wanted) -> Non
         if not key.startswith(wanted.finding) or not _any(wanted.cases, mark.case or "") or key in seen:
             continue
         seen.add(key)
-        tally = found.setdefault(key, Tally(title=f"{mark.category}: {mark.title}"))
+        tally = found[key]
+        tally.title = tally.title or f"{mark.category}: {mark.title}"
         tally.runs += 1
         tally.last_run = max(tally.last_run, run.started.isoformat())
 
 
-def _key(row: CaseRow, by: By) -> str:
+def _key(run: Summary, by: By) -> str:
     match by:
-        case By.CASE:
-            return row.case
         case By.PROFILE:
-            return row.run.profile
+            return run.profile
         case By.LEG:
-            return row.run.leg
+            return run.leg
         case By.NAME:
-            return row.run.name
+            return run.name
         case By.DAY:
-            return row.run.day.isoformat()
+            return run.day.isoformat()
         case _:
-            return row.run.subject
+            return run.subject

@@ -147,8 +147,8 @@ def put_command(
     """Archive every leg in RESULTS: all its files and its plan, without secrets.
 
     A run is seen when all of it is there. Safe to repeat, from any host: what is there is not sent again, and after a
-    success there is nothing to do. Exit 5: a leg could not be read, or belongs to another plan; the others are there.
-    Exit 7: the archive could not be written.
+    success there is nothing to do. Legs of another plan are told and left out. Exit 5: a leg could not be read; the
+    others are there. Exit 7: the archive could not be written.
     """
     plan, digest = files.read_plan(plan_file)
     said = {name: value for name, value in (("run", event.run_id()), ("sha", event.sha())) if value}
@@ -161,7 +161,7 @@ def put_command(
     broken: list[DataError] = []
     with _writing(), opened(place, timeout=timedelta(seconds=timeout), create=True) as store:
         done = []
-        for evidence in _of_plan(readable(results, broken.append), plan, digest, broken):
+        for evidence in _of_plan(console, readable(results, broken.append), plan, digest):
             try:
                 put = put_run(store, evidence, plan, plan_file, manner, emit=console.emit)
             except DataError as error:
@@ -173,7 +173,7 @@ def put_command(
     for damage in broken:
         console.emit(Message(text=f"not archived: {damage.message}", level=Level.WARNING))
     if not done and not broken:
-        raise DataError(f"{results} holds no results", hint="name the folder that 'run --out' wrote")
+        raise DataError(f"{results} holds no results of this plan", hint="name the folder that 'run --out' wrote")
     if broken:
         raise DataError(f"{len(broken)} of {len(broken) + len(done)} legs were not archived", hint=broken[0].hint)
 
@@ -187,14 +187,14 @@ def _writing() -> Iterator[None]:
         raise PublishingError(error.message, hint=error.hint) from error
 
 
-def _of_plan(
-    evidence: Iterable[LegEvidence], plan: Plan, digest: str, broken: list[DataError]
-) -> Iterator[LegEvidence]:
+def _of_plan(console: Console, evidence: Iterable[LegEvidence], plan: Plan, digest: str) -> Iterator[LegEvidence]:
+    """GitHub's "re-run all jobs" leaves legs of an earlier plan among the results; they were put with that one."""
     for one in evidence:
         if one.run.plan_digest == digest and plan.leg(one.run.leg) is not None:
             yield one
         else:
-            broken.append(DataError(f"{one.folder} belongs to another plan", hint="put it with its own plan"))
+            text = f"not archived: {one.folder} belongs to another plan; put it with its own"
+            console.emit(Message(text=text, level=Level.WARNING))
 
 
 def _tell_put(console: Console, put: Put) -> None:

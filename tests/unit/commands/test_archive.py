@@ -112,7 +112,7 @@ def test_a_leg_of_another_plan_and_a_damaged_one_are_told_and_the_rest_is_archiv
     LegFolder(world / "results/big").run.write_text("{}")
     told = put(world)
     error = refused(told, DataError)
-    assert error.message == "2 of 3 legs were not archived"
+    assert error.message == "1 of 2 legs were not archived"
     assert "other belongs to another plan" in told.stderr
     assert "run.json is not a valid run file" in told.stderr
     assert [line[3] for line in lines(call("ls", "--from", world / "archive"))] == ["small"]
@@ -121,7 +121,7 @@ def test_a_leg_of_another_plan_and_a_damaged_one_are_told_and_the_rest_is_archiv
 def test_a_folder_without_results_is_told(world: Path) -> None:
     (world / "empty").mkdir()
     error = refused(call("put", world / "empty", "--plan", world / "plan.json", "--to", world / "archive"), DataError)
-    assert "holds no results" in error.message
+    assert "holds no results of this plan" in error.message
 
 
 def test_an_archive_that_is_not_there_is_a_mistake_of_the_user(world: Path) -> None:
@@ -157,3 +157,11 @@ def test_prune_tells_first_and_removes_on_request(world: Path) -> None:
     assert len(lines(call("ls", "--from", archive))) == 2
     assert "removed 2 runs" in call("prune", "--from", archive, "--apply").stderr
     assert lines(call("ls", "--from", archive)) == []
+
+
+def test_legs_of_another_plan_are_no_error_where_there_are_some_of_this_one(world: Path) -> None:
+    write_leg(world / "results", make_plan(profiles=("other",)), "other", folder="lisa-ci-leg-other-1")
+    told = put(world)
+    assert told.exception is None
+    assert "lisa-ci-leg-other-1 belongs to another plan" in told.stderr
+    assert len(told.stdout.split()) == 2
