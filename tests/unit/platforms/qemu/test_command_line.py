@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from lisa_ci.model import Arch, Bus, Disk, Firmware, ImageFormat, Kernel, Nic, Profile
 from lisa_ci.platforms.qemu.acceleration import KVM, Acceleration, Accelerator
 from lisa_ci.platforms.qemu.command_line import (
+    MODULES_SLOT,
     NIC_DEVICES,
     FirmwareFile,
     MachineFiles,
     arguments,
     device_count,
     shape_problems,
+    writable_nodes,
 )
 
 TCG = Acceleration(accelerator=Accelerator.TCG)
@@ -171,3 +174,22 @@ def test_a_shape_that_no_qemu_of_ours_gives_is_told_before_any_cost() -> None:
 def test_disks_on_a_controller_share_its_slot() -> None:
     assert device_count(Profile(name="scsi", disks=(Disk(bus=Bus.SCSI),) * 40)) == 1
     assert device_count(EVERYTHING) == 6
+
+
+def test_the_modules_of_a_foreign_kernel_are_a_disk_behind_all_others_and_written_to_in_an_overlay() -> None:
+    with_modules = dataclasses.replace(
+        files(EVERYTHING), modules=Path("/s/modules.qcow2"), modules_base=Path("/cache/modules.ext4")
+    )
+    words = list(arguments("qemu", EVERYTHING, with_modules, TCG, name="leg-1", kernel=KERNEL))
+    node = blockdevs(words)["modules"]
+    assert (node["driver"], node["read-only"]) == ("qcow2", False)
+    backing = node["backing"]
+    assert isinstance(backing, dict)
+    assert (backing["driver"], backing["read-only"]) == ("raw", True)
+    devices = values(words, "-device")
+    assert "virtio-blk-pci,drive=modules,serial=lisa-ci-modules,addr=0x1e" in devices
+    slots = [int(found[1], 16) for device in devices if (found := re.search(r",addr=(0x[0-9a-f]+)", device))]
+    assert len(set(slots)) == len(slots)
+    assert max(slots) == MODULES_SLOT
+    assert "modules" in writable_nodes(EVERYTHING, has_modules=True)
+    assert "modules" not in writable_nodes(EVERYTHING)
