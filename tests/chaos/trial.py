@@ -95,8 +95,8 @@ class Scene:
 
     def may_stay(self, left: str) -> bool:
         """A connection that stalls has no end on the machine's side: what reads or writes there learns nothing."""
-        waits = "lisa-ci-sampler" in left or "lisa-ci-collect" in left
-        return self.has_fired({Kind.STALL}) and waits
+        is_folder_or_runner = left.startswith("lisa-ci-") or "/runner.sh" in left
+        return self.has_fired({Kind.STALL}) and not is_folder_or_runner
 
     def may_give_up(self, truth: Truth) -> bool:
         """Whether there is no machine any more, or was none to begin with."""
