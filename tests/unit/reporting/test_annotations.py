@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lisa_ci import files
-from lisa_ci.model import Outcome, Plan
+from lisa_ci.model import Category, Finding, Outcome, Plan
 from lisa_ci.reporting.annotations import annotate
 from lisa_ci.reporting.highlights import Highlights
 from lisa_ci.reporting.verdict import decide
@@ -113,3 +113,33 @@ def test_what_a_test_printed_cannot_issue_a_command(tmp_path: Path) -> None:
     bad = make_result("boot", "a", Outcome.FAILED, file=text, line=3, message=text, detail=text, title=text)
     write_leg(tmp_path, plan, "small", [bad, *results_of(plan, "small")[1:]])
     assert [one.name for one in issued(plan, tmp_path)] == ["error", "error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("kernel BUG at /work/repository/widget.c:50!", ("widget.c", "50")),
+        ("kernel BUG at fs/ext4/inode.c:2710!", ("fs/ext4/inode.c", "2710")),
+        ("WARNING: CPU: 0 PID: 1 at kernel/core.c:9 func+0x12/0x34", ("kernel/core.c", "9")),
+        ("WARNING: fs/inode.c:417 at drop_nlink+0xc5/0x110, CPU#1: rm/5966", ("fs/inode.c", "417")),
+        ("kernel BUG at /elsewhere/widget.c:50!", (None, None)),
+        ("BUG: kernel NULL pointer dereference, address: 0000000000000000", (None, None)),
+    ],
+)
+def test_the_line_that_the_kernel_names_is_annotated(
+    text: str, place: tuple[str | None, str | None], tmp_path: Path
+) -> None:
+    plan = make_plan()
+    found = Finding(category=Category.BUG, title="kernel BUG", fingerprint="a" * 16, text=text, case="boot#a")
+    bad = make_result("boot", "a", Outcome.FAILED, findings=(found,))
+    write_leg(tmp_path, plan, "small", [bad, *results_of(plan, "small")[1:]])
+    [told] = [one for one in issued(plan, tmp_path) if one.properties["title"] == "boot#a on small"]
+    assert (told.properties.get("file"), told.properties.get("line")) == place
+
+
+def test_the_place_that_a_test_names_itself_comes_first(tmp_path: Path) -> None:
+    plan = make_plan()
+    found = Finding(category=Category.BUG, title="b", fingerprint="a" * 16, text="kernel BUG at a.c:1!", case="boot#a")
+    bad = make_result("boot", "a", Outcome.FAILED, findings=(found,), file="test.c", line=7)
+    write_leg(tmp_path, plan, "small", [bad, *results_of(plan, "small")[1:]])
+    assert "test.c" in {one.properties.get("file") for one in issued(plan, tmp_path)}
