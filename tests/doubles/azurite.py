@@ -24,11 +24,12 @@ class Azurite:
     """A running emulator. ``url`` is that of its account."""
 
     port: int
+    scheme: str = "http"
     _made: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/{_ACCOUNT}"
+        return f"{self.scheme}://127.0.0.1:{self.port}/{_ACCOUNT}"
 
     @property
     def connection_string(self) -> str:
@@ -36,11 +37,11 @@ class Azurite:
 
     def connection_by(self, port: int) -> str:
         """The same account behind another port."""
-        endpoint = f"http://127.0.0.1:{port}/{_ACCOUNT}"
-        return f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint};"
+        endpoint = f"{self.scheme}://127.0.0.1:{port}/{_ACCOUNT}"
+        return f"AccountName={_ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint};"
 
     def url_by(self, port: int) -> str:
-        return f"http://127.0.0.1:{port}/{_ACCOUNT}"
+        return f"{self.scheme}://127.0.0.1:{port}/{_ACCOUNT}"
 
     def service(self) -> BlobServiceClient:
         return BlobServiceClient.from_connection_string(self.connection_string, api_version="2025-11-05")
@@ -55,14 +56,18 @@ class Azurite:
 
 
 @contextlib.contextmanager
-def azurite() -> Iterator[Azurite]:
-    """Started, and stopped again; it keeps everything in memory."""
+def azurite(certificate: Path | None = None, key: Path | None = None) -> Iterator[Azurite]:
+    """Started, and stopped again; it keeps everything in memory.
+
+    With a certificate it speaks TLS and takes bearer tokens for their claims, whoever signed them.
+    """
     program = _HOME / "node_modules/azurite/dist/src/blob/main.js"
     assert program.is_file(), "Azurite is missing: npm ci --prefix .ci/azurite"
     process = subprocess.Popen(
         [
             *("node", program, "--blobHost", "127.0.0.1", "--blobPort", "0"),
             *("--inMemoryPersistence", "--disableTelemetry", "--silent"),
+            *(("--oauth", "basic", "--cert", certificate, "--key", key) if certificate and key else ()),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -76,10 +81,10 @@ def azurite() -> Iterator[Azurite]:
         said = ""
         for line in process.stdout:
             said += line
-            found = re.search(r"successfully listens on http://127\.0\.0\.1:(\d+)", line)
+            found = re.search(r"successfully listens on (https?)://127\.0\.0\.1:(\d+)", line)
             if found:
                 killer.cancel()
-                yield Azurite(port=int(found[1]))
+                yield Azurite(port=int(found[2]), scheme=found[1])
                 break
         else:
             raise AssertionError(f"Azurite did not start: {said}")

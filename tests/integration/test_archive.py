@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -10,13 +11,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from azure.core.credentials import AccessToken
 from azure.storage.blob import ContainerClient, generate_account_sas, generate_container_sas
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from lisa_ci.archive import azure_store, catalog, layout
 from lisa_ci.archive.layout import blob_name
@@ -492,3 +499,70 @@ def test_a_folder_and_help_and_plan_load_nothing_of_azure(world: World, tmp_path
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=True
         )
         assert not set(finished.stderr.split()) & {"azure", "requests", "msal", "urllib3"}
+
+
+# ---- who we are ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Token:
+    """What Entra would give: Azurite looks at the claims, and not at who signed them."""
+
+    audience: str
+
+    def get_token(self, *scopes: str, **_options: object) -> AccessToken:
+        assert scopes == ("https://storage.azure.com/.default",)
+        now = int(datetime.now(UTC).timestamp())
+        claims = {
+            "aud": self.audience,
+            "iss": "https://sts.windows.net/00000000-0000-0000-0000-000000000001/",
+            "iat": now - 60, "nbf": now - 60, "exp": now + 600,
+        }
+        parts = [
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+            for part in ({"alg": "HS256", "typ": "JWT"}, claims)
+        ]
+        return AccessToken(".".join([*parts, "c2lnbmF0dXJl"]), now + 600)
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1, signed by itself, and its key."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "azurite")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(encoding))
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(private)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_an_identity_puts_over_tls_and_a_token_for_another_service_is_refused(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = make_certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with azurite(certificate, key) as running:
+        url = f"{running.url}/{running.container()}"
+        for audience in ("https://storage.azure.com", "https://management.azure.com"):
+            store = azure_store.AzureStore(url=url, prefix="", credential=Token(audience), retries=0)
+            with closing(store):
+                if "storage" in audience:
+                    put(store, world)
+                    check_whole(store)
+                    assert len(catalog.names(store)) == 1
+                else:
+                    with pytest.raises(StorageError, match="the service refused us: AuthenticationFailed"):
+                        catalog.names(store)
