@@ -17,12 +17,13 @@ from lisa_ci.errors import ProvisioningError
 
 
 class Use(StrEnum):
-    """What a tool is needed for: machines, a prompt in one, release folders, building the demo's image."""
+    """What a tool is needed for: machines, a prompt in one, release folders, building the demo's image, TPMs."""
 
     QEMU = "qemu"
     SHELL = "shell"
     RELEASE = "release"
     DEMO = "demo"
+    TPM = "tpm"
 
 
 class PackageTool(StrEnum):
@@ -118,6 +119,12 @@ TOOLS: Final[tuple[Tool, ...]] = (
         why="indexes the modules of a foreign kernel",
         uses=(Use.QEMU,),
         packages=_packages("kmod", "kmod", "kmod", "kmod"),
+    ),
+    Tool(
+        name="swtpm",
+        why="is the TPM of machines that have one",
+        uses=(Use.TPM,),
+        packages=_packages("swtpm", "swtpm", "swtpm", "swtpm"),
     ),
     Tool(
         name="ssh",

@@ -203,10 +203,16 @@ class Bus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """A data disk beside the image's own; empty, thrown away with the machine."""
+    """A data disk beside the image's own; empty, thrown away with the machine.
+
+    ``namespaces`` (NVMe only) are as many block devices of ``size_mib`` each behind one controller. ``queues`` 0 leaves
+    their number to the platform.
+    """
 
     size_mib: int = 1024
     bus: Bus = Bus.VIRTIO
+    namespaces: int = 1
+    queues: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +234,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A hardware profile: the shape a leg is provisioned with, and the platform that makes it."""
+    """A hardware profile: the shape a leg is provisioned with, and the platform that makes it.
+
+    ``numa_nodes`` share processors and memory evenly. ``hotplug``: room for disks, NICs, processors and memory that
+    come while it runs.
+    """
 
     name: str
     platform: str = "qemu"
@@ -239,6 +249,10 @@ class Profile:
     memory_mib: int = 1024
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
+    numa_nodes: int = 1
+    tpm: bool = False
+    secure_boot: bool = False
+    hotplug: bool = False
     endpoint: Endpoint | None = None
     runs_on: str = "ubuntu-24.04"
 
@@ -261,7 +275,29 @@ class Profile:
             "machines": 1,
             "outbound": any(nic.outbound for nic in self.nics),
             **{f"disk_{bus.value}": sum(disk.bus is bus for disk in self.disks) for bus in Bus},
+            "nvme_namespaces": max((disk.namespaces for disk in self.disks if disk.bus is Bus.NVME), default=0),
+            "disk_queues": max((max(1, disk.queues) for disk in self.disks), default=0),
+            "numa_nodes": self.numa_nodes,
+            "tpm": self.tpm,
+            "secure_boot": self.secure_boot,
+            "hotplug": self.hotplug,
         }
+
+
+def contradictions(profile: Profile) -> tuple[str, ...]:
+    """What a profile asks for that no machine can give at once; one sentence each."""
+    found = []
+    if profile.secure_boot and profile.firmware is not Firmware.UEFI:
+        found.append("'secure_boot' needs 'firmware: uefi'")
+    if any(disk.namespaces > 1 and disk.bus is not Bus.NVME for disk in profile.disks):
+        found.append("only a disk with 'bus: nvme' has several 'namespaces'")
+    if any(disk.queues > 1 and disk.bus is Bus.SATA for disk in profile.disks):
+        found.append("a disk with 'bus: sata' has one queue")
+    if any(disk.queues > profile.cores for disk in profile.disks):
+        found.append("a disk has at most one of 'queues' for each of the 'cores'")
+    if profile.numa_nodes > profile.cores:
+        found.append("'numa_nodes' needs at least one of the 'cores' for each")
+    return tuple(found)
 
 
 Requirements = Mapping[str, Capability | tuple[Capability, ...]]

@@ -22,9 +22,9 @@ from lisa_ci.platforms.qemu.acceleration import Accelerator, find_acceleration
 
 USES: Final = {
     "demo": (Use.QEMU, Use.RELEASE, Use.DEMO),
-    "qemu": (Use.QEMU,),
+    "qemu": (Use.QEMU, Use.TPM),
     "release": (Use.RELEASE,),
-    "shell": (Use.QEMU, Use.SHELL),
+    "shell": (Use.QEMU, Use.SHELL, Use.TPM),
 }
 _EMULATOR: Final = "qemu-system-x86_64"
 _MACHINE_MIB: Final = 1300  # one machine of the demo, with QEMU around it

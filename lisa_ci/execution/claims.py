@@ -9,6 +9,7 @@ Not checked: ``platform``, ``machines`` and ``outbound``, which no machine can t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from itertools import islice, zip_longest
@@ -131,8 +132,8 @@ def _disks_on(*buses: Bus) -> Callable[[Profile, Hardware], str]:
 def _named(claimed: Iterable[tuple[int, Disk]], disks: Iterable[SeenDisk]) -> Iterator[str]:
     """By the serial numbers that machines made for a profile give to their disks."""
     by_serial: dict[str, list[SeenDisk]] = {}
-    for disk in disks:
-        by_serial.setdefault(disk.serial, []).append(disk)
+    for seen in disks:
+        by_serial.setdefault(seen.serial, []).append(seen)
     there = sum(DISK_SERIAL.format(number) in by_serial for number, _ in claimed)
     for number, disk in claimed:
         serial = DISK_SERIAL.format(number)
@@ -140,7 +141,7 @@ def _named(claimed: Iterable[tuple[int, Disk]], disks: Iterable[SeenDisk]) -> It
         if not found:
             yield f"the machine has {there}: {serial} is not there"
         elif any(one.bus != disk.bus for one in found):
-            yield f"{serial} is on bus {found[0].bus[:_SHOWN] or 'unknown'}, not {disk.bus.value}"
+            yield f"{serial} is on bus {found[0].bus or 'unknown'}, not {disk.bus.value}"
         elif any(one.size_mib != disk.size_mib for one in found):
             wrong = next(one.size_mib for one in found if one.size_mib != disk.size_mib)
             yield f"{serial} has {wrong} MiB, not {disk.size_mib}"
@@ -154,12 +155,41 @@ def _counted(claimed: Iterable[tuple[int, Disk]], disks: tuple[SeenDisk, ...]) -
         return
     for bus in dict.fromkeys(disk.bus for disk in wanted):
         sizes = sorted((disk.size_mib for disk in wanted if disk.bus is bus), reverse=True)
-        found = sorted((disk.size_mib for disk in disks if disk.bus == bus), reverse=True)
+        found = sorted((seen.size_mib for seen in disks if seen.bus == bus), reverse=True)
         for size, has in islice(zip_longest(sizes, found), len(sizes)):
             if has is None:
                 yield f"the machine has {len(found)} on bus {bus.value}"
             elif has < size:
                 yield f"the machine has one of {has} MiB, not {size}"
+
+
+def _namespaces(profile: Profile, seen: Hardware) -> str:
+    claimed = int(profile.capabilities["nvme_namespaces"])
+    if not claimed or Bus.NVME in seen.undriven:
+        return ""
+    controllers = Counter(disk.controller for disk in seen.disks if disk.bus == Bus.NVME)
+    found = max(controllers.values(), default=0)
+    return "" if found >= claimed else f"{_claims(profile, 'nvme_namespaces')}, the machine has {found}"
+
+
+def _disk_queues(profile: Profile, seen: Hardware) -> str:
+    """A disk that was asked for with queues has them; by its serial number where that is known."""
+    for number, disk in enumerate(profile.disks):
+        serial = DISK_SERIAL.format(number)
+        found = [
+            one.queues
+            for one in seen.disks
+            if one.bus == disk.bus and (one.serial == serial or not profile.names_devices)
+        ]
+        if disk.queues > 1 and found and max(found) < disk.queues:
+            return f"{_claims(profile, 'disk_queues')}, the machine has {max(found)} on bus {disk.bus.value}"
+    return ""
+
+
+def _hotplug(profile: Profile, seen: Hardware) -> str:
+    if not profile.hotplug or seen.slots:
+        return ""
+    return f"{_claims(profile, 'hotplug')}, the machine has no slot that takes a device"
 
 
 _CHECKED: Final[Mapping[str, Check]] = dict(
@@ -171,5 +201,11 @@ _CHECKED: Final[Mapping[str, Check]] = dict(
         ("disks", _disks_on(*Bus)),
         ("nics", _nics),
         *((f"disk_{bus.value}", _disks_on(bus)) for bus in Bus),
+        ("nvme_namespaces", _namespaces),
+        ("disk_queues", _disk_queues),
+        _at_least("numa_nodes", lambda seen: seen.numa_nodes),
+        _equal("tpm", lambda seen: seen.has_tpm),
+        _equal("secure_boot", lambda seen: seen.secure_boot),
+        ("hotplug", _hotplug),
     )
 )

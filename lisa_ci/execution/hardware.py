@@ -31,6 +31,12 @@ exec 2>/dev/null
 say arch "$(uname -m)"
 if [ -d /sys/firmware/efi ]; then say firmware uefi; else say firmware bios; fi
 first /sys/devices/system/cpu/present; say cpus "$value"
+first /sys/devices/system/node/online; say nodes "$value"
+for entry in /sys/class/tpm/tpm* /sys/firmware/acpi/tables/TPM2; do [ -e "$entry" ] && say tpm "$entry"; done
+for entry in /sys/bus/pci/slots/*; do [ -e "$entry" ] && say slot "${entry##*/}"; done
+count /sys/firmware/efi/efivars/*; say efi_variables "$number"
+# Four bytes of attributes, then 1 where it is enforced. A firmware without the variable has no Secure Boot.
+say secure_boot "$(od -An -v -tu1 /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c)"
 while read -r name value rest; do
   case $name in MemTotal:) say memory_kib "$value"; break ;; esac
 done </proc/meminfo
@@ -75,9 +81,13 @@ say end
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenDisk:
-    """``bus`` as in ``model.Bus``, or '' for one of another kind. ``queues`` 0 = the kernel does not tell."""
+    """``bus`` as in ``model.Bus``, or '' for one of another kind. ``queues`` 0 = the kernel does not tell.
+
+    ``controller`` is the same for the namespaces of one NVMe controller.
+    """
 
     bus: str
+    controller: str = ""
     serial: str
     size_mib: int
     queues: int = 0
@@ -93,7 +103,8 @@ class SeenNic:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
     """``map_mib`` is what the firmware's memory map gives, 0 where the kernel does not pass it on; ``kernel_mib`` what
-    the kernel uses. ``undriven``: ``nic``, or the bus of disks, of which a device has no driver.
+    the kernel uses. ``undriven``: ``nic``, or the bus of disks, of which a device has no driver. ``secure_boot`` None:
+    the kernel does not show the firmware's variables. ``slots`` take devices while the machine runs.
     """
 
     arch: str = ""
@@ -104,6 +115,10 @@ class Hardware:
     disks: tuple[SeenDisk, ...] = ()
     nics: tuple[SeenNic, ...] = ()
     undriven: frozenset[str] = frozenset()
+    numa_nodes: int = 1
+    has_tpm: bool = False
+    secure_boot: bool | None = False
+    slots: int = 0
 
 
 def read_hardware(text: str) -> Hardware | None:
@@ -127,6 +142,12 @@ def read_hardware(text: str) -> Hardware | None:
         kernel_mib=(_number(one("memory_kib")) * 1024 + _number(one("crash_bytes"))) // _MIB,
         disks=tuple(map(_disk, told.get("disk", ()))),
         nics=tuple(map(_nic, told.get("nic", ()))),
+        numa_nodes=max(1, _counted(one("nodes"))),
+        has_tpm="tpm" in told,
+        secure_boot=_secure_boot(
+            one("secure_boot"), can_tell=one("firmware") != "uefi" or _number(one("efi_variables")) > 0
+        ),
+        slots=len(told.get("slot", ())),
         undriven=frozenset(filter(None, map(_undriven, told.get("undriven", ())))),
     )
 
@@ -160,7 +181,10 @@ def _parts(text: str, count: int) -> Sequence[str]:
 def _disk(text: str) -> SeenDisk:
     place, sectors, queues, serial = _parts(text, 4)
     size = _number(sectors) * _SECTOR // _MIB
-    return SeenDisk(bus=_bus_of(place), serial=serial.strip(), size_mib=size, queues=_number(queues))
+    controller = place.rpartition("/")[0]
+    return SeenDisk(
+        bus=_bus_of(place), controller=controller, serial=serial.strip(), size_mib=size, queues=_number(queues)
+    )
 
 
 def _bus_of(place: str) -> str:
@@ -169,6 +193,13 @@ def _bus_of(place: str) -> str:
         if re.search(mark, place):
             return bus
     return ""
+
+
+def _secure_boot(octets: str, *, can_tell: bool) -> bool | None:
+    words = octets.split()
+    if len(words) == 5:
+        return words[4] == "1"
+    return False if can_tell and not words else None
 
 
 def _nic(text: str) -> SeenNic:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from lisa_ci.errors import Location
-from lisa_ci.model import Disk, Endpoint, Nic, Profile
+from lisa_ci.model import Disk, Endpoint, Nic, Profile, contradictions
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.document import parse_document, shown
 from lisa_ci.pipeline.known import Known
@@ -21,18 +22,37 @@ CATALOGUE_FILE: Final = Path(__file__).with_name("profiles.yaml")
 RUNNING: Final = "ssh"
 
 
-@functools.cache
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured of the catalogue: ``boot_seconds`` and ``no_snapshot`` (why) by the profile's name."""
+
+    on: str
+    boot_seconds: Mapping[str, int]
+    no_snapshot: Mapping[str, str]
+
+
 def catalogue() -> Mapping[str, Profile]:
     """The profiles that come with lisa-ci, by name, in the order of their file."""
+    return _catalogue()[0]
+
+
+def measured() -> Measured:
+    """The figures that stand beside them."""
+    return _catalogue()[1]
+
+
+@functools.cache
+def _catalogue() -> tuple[Mapping[str, Profile], Measured]:
     file = CATALOGUE_FILE.name
     root, problems = parse_document(read_source(CATALOGUE_FILE, file), file)
     reading = Reading(file, problems)
     found = CATALOGUE.read(root, reading, "catalogue") if root else None
-    entries = found.get("profiles") if found else None
+    entries, figures = (found.get("profiles"), found.get("measured")) if found else (None, None)
     known = Known(platforms=frozenset({Profile(name="any").platform}), drivers=frozenset(), scenarios=frozenset())
     profiles = build_profiles(entries, {}, known, reading)
     reading.stop_on_problems()
-    return {profile.name: profile for profile in profiles}
+    values: dict[str, Any] = figures.plain() if figures else {}
+    return {profile.name: profile for profile in profiles}, Measured(**values)
 
 
 def build_profiles(
@@ -87,7 +107,10 @@ class _Builder:
                 values[key] = tuple(kind(**item) for item in values[key])
         if "endpoint" in values:
             values["endpoint"] = Endpoint(**values["endpoint"])
-        return dataclasses.replace(given or Profile(name=name.value), **values)
+        profile = dataclasses.replace(given or Profile(name=name.value), **values)
+        for problem in contradictions(profile):
+            self._reading.report(f"profile {shown(name.value)}: {problem}", entry.location)
+        return profile
 
     def _base(self, start: Found) -> Profile | None:
         """An earlier profile of the file comes before one of the catalogue; a wrong one has been reported already."""

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import yaml
 
-from lisa_ci.model import Profile
-from lisa_ci.pipeline.profiles import catalogue
+from lisa_ci.model import Disk, Firmware, Profile
+from lisa_ci.pipeline.profiles import Measured, catalogue, measured
 from lisa_ci.pipeline.reading import Kind, Schema
 from lisa_ci.pipeline.settings import PIPELINE
 from lisa_ci.pipeline.suite_settings import CAPABILITIES, SUITE, Requirements
@@ -186,27 +186,86 @@ def _capabilities_section() -> str:
 # ---- the page of profiles ------------------------------------------------------------------------------------------
 
 
+_PROFILES_HEAD: Final = """# Hardware profiles
+
+These come with lisa-ci; write their names under `profiles` in the [pipeline file](pipeline.md), or build on them with
+`from`: `{name: mine, from: uefi, tpm: true, disks: [{bus: nvme, namespaces: 2}]}`. Suites do not name profiles, they
+ask for capabilities (`requires` in the [suite file](suite-file.md)).
+
+| Profile | What it is for | Firmware | Cores | Memory | Data disks | NICs | And |
+|---|---|---|---|---|---|---|---|
+"""
+_PROFILES_HOST: Final = """
+NICs are those beside the control NIC. Data disks have the serials `lisa-ci-0`, `lisa-ci-1` and so on, in the order of
+the table; the namespaces of an NVMe disk share one. NICs have the addresses `52:54:00:6c:63:01` and so on.
+
+## What they need, and what they can do
+
+Every profile needs QEMU and its own memory; `lisa-ci doctor --for qemu` looks for the programs.
+A machine that can be snapshot goes back to its state within seconds; another one is made anew. Boot: from QEMU's start
+to the login of the demo's image, measured {on}.
+
+| Profile | Needs of the host | Snapshot | Boot |
+|---|---|---|---|
+"""
+_PROFILES_TAIL: Final = """
+## What a profile claims is checked
+
+After the login, and before a case is believed, the machine is asked for its hardware: architecture, firmware, processors,
+memory, disks by serial number, size and bus, namespaces, queues, NICs by address and model, NUMA nodes, TPM, Secure Boot,
+slots for hot-plug. What is not there makes the claim false, and nothing is known about the image then: a case that asked
+for it is ERRORED.
+
+- **A device without a driver is there.** That it does not work is the image's failure, which cases find.
+- **Memory** may be less by a sixteenth, and by 64 MiB at least, which firmware keeps; by a quarter where the kernel does
+  not pass on the firmware's memory map (then its own share is missing as well).
+- **Counts** are "at least"; firmware, architecture, TPM and Secure Boot are "equal".
+- **A machine that already runs** (platform `ssh`) has serial numbers and addresses of its own, so that there counts,
+  buses and sizes are compared; one disk is taken for its own.
+- Not checked: `platform`, `machines`, `outbound`. No machine can tell them about itself.
+
+## What there is no profile for
+
+- **Several queues on a NIC**: QEMU's user-mode network has one. A tap device would be needed, and with it rights on the
+  host.
+- **microvm**: no PCI, no SMBIOS, so that half of the ways in are gone, and it boots slower under emulation.
+- **Secure Boot with the demo's image**: its boot loader is not signed. It is refused, and the leg says
+  `Access Denied: Secure Boot`. Images with shim and a signed GRUB boot.
+"""
+
+
 def _profiles_page() -> str:
-    lines = [
-        "# Hardware profiles",
-        "",
-        "These come with lisa-ci; write their names under `profiles` in the [pipeline file](pipeline.md), or build on",
-        "them with `from`. Suites do not name profiles, they ask for capabilities (`requires` in the",
-        "[suite file](suite-file.md)).",
-        "",
-        "| Profile | What it is for | Firmware | Cores | Memory | Data disks | NICs |",
-        "|---|---|---|---|---|---|---|",
-        *(_profile_row(profile) for profile in catalogue().values()),
-        "",
-        "NICs are those beside the control NIC. Data disks have the serials `lisa-ci-0`, `lisa-ci-1` and so on, in the",
-        "order of the table.",
-        "",
-    ]
-    return "\n".join(lines)
+    profiles, figures = catalogue().values(), measured()
+    rows = [_profile_row(profile) for profile in profiles]
+    needs = [_host_row(profile, figures) for profile in profiles]
+    return "\n".join(
+        [_PROFILES_HEAD + "\n".join(rows), _PROFILES_HOST.format(on=figures.on) + "\n".join(needs), _PROFILES_TAIL]
+    )
 
 
 def _profile_row(profile: Profile) -> str:
-    disks = ", ".join(f"{disk.bus.value} {disk.size_mib} MiB" for disk in profile.disks) or "-"
+    disks = ", ".join(map(_disk_words, profile.disks)) or "-"
     nics = ", ".join(nic.model for nic in profile.nics) or "-"
+    more = [
+        *([f"{profile.numa_nodes} NUMA nodes"] if profile.numa_nodes > 1 else []),
+        *(["Secure Boot"] if profile.secure_boot else []),
+        *(["TPM 2.0"] if profile.tpm else []),
+        *(["hot-plug"] if profile.hotplug else []),
+    ]
     cells = (f"`{profile.name}`", profile.description, profile.firmware.value, str(profile.cores))
-    return f"| {' | '.join(cells)} | {profile.memory_mib} MiB | {disks} | {nics} |"
+    return f"| {' | '.join(cells)} | {profile.memory_mib} MiB | {disks} | {nics} | {', '.join(more) or '-'} |"
+
+
+def _disk_words(disk: Disk) -> str:
+    size = f"{disk.namespaces} x {disk.size_mib}" if disk.namespaces > 1 else str(disk.size_mib)
+    queues = f" ({disk.queues} queues)" if disk.queues else ""
+    return f"{disk.bus.value} {size} MiB{queues}"
+
+
+def _host_row(profile: Profile, figures: Measured) -> str:
+    firmware = "OVMF with Secure Boot" if profile.secure_boot else "OVMF" if profile.firmware is Firmware.UEFI else ""
+    needs = ", ".join(filter(None, (firmware, "swtpm" if profile.tpm else ""))) or "-"
+    reason = figures.no_snapshot.get(profile.name)
+    snapshot = f"no: QEMU cannot keep the state of {reason}" if reason else "yes"
+    seconds = figures.boot_seconds.get(profile.name)
+    return f"| `{profile.name}` | {needs} | {snapshot} | {f'{seconds} s' if seconds else '-'} |"

@@ -207,6 +207,19 @@ DISK: Final = Table(
     settings=(
         setting(Disk, "size_mib", Whole(least=1, most=16 << 20), "Size in MiB. It takes no space until written to."),
         setting(Disk, "bus", Choice(of=Bus), "Bus that the disk sits on."),
+        setting(
+            Disk,
+            "namespaces",
+            Whole(least=1, most=32),
+            "Block devices of this size behind one NVMe controller. Only with `bus: nvme`.",
+        ),
+        setting(
+            Disk,
+            "queues",
+            Whole(least=0, most=64),
+            "Queues that the machine's kernel finds, at most one for each core; 0 leaves that to the platform. Not "
+            "with `bus: sata`; disks on the `scsi` bus share the most that one of them asks for.",
+        ),
     ),
 )
 
@@ -295,6 +308,25 @@ PROFILE: Final = Table(
             ListOf(kind=NIC, most=16),
             "Network cards beside the control NIC.",
             example=[{"model": "e1000e"}],
+        ),
+        setting(
+            Profile,
+            "numa_nodes",
+            Whole(least=1, most=64),
+            "NUMA nodes that processors and memory are spread over, evenly.",
+        ),
+        setting(Profile, "tpm", Flag(), "A TPM 2.0 of its own, empty at the start (by swtpm)."),
+        setting(
+            Profile,
+            "secure_boot",
+            Flag(),
+            "UEFI with Secure Boot enforced and Microsoft's keys enrolled. The image needs a signed boot loader.",
+        ),
+        setting(
+            Profile,
+            "hotplug",
+            Flag(),
+            "Four free PCIe ports for disks and NICs, as many processors and as much memory again, and slots for them.",
         ),
         setting(Profile, "endpoint", ENDPOINT, "The running machine that is this profile (platform `ssh`)."),
         setting(
@@ -465,10 +497,31 @@ PIPELINE: Final = Table(
     ),
 )
 
+MEASURED: Final = Table(
+    title="measured",
+    description="What was measured of the catalogue's profiles.",
+    settings=(
+        Setting(name="on", kind=Text(words="when and where", most=200), description="The host.", is_required=True),
+        Setting(
+            name="boot_seconds",
+            kind=MapOf(key=Text(words="a profile"), value=Whole(least=1, most=3600)),
+            description="From QEMU's start to the login, whole seconds, by the profile's name.",
+            is_required=True,
+        ),
+        Setting(
+            name="no_snapshot",
+            kind=MapOf(key=Text(words="a profile"), value=REASON),
+            description="Profiles whose machines QEMU cannot snapshot, and why.",
+            is_required=True,
+        ),
+    ),
+)
+
 CATALOGUE: Final = Table(
     title="catalogue",
     description="The profiles that come with lisa-ci.",
     settings=(
+        Setting(name="measured", kind=MEASURED, description=MEASURED.description, is_required=True),
         Setting(
             name="profiles",
             kind=ListOf(kind=PROFILE, least=1),

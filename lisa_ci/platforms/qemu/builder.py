@@ -106,9 +106,11 @@ class Builder:
         )
 
     def _firmware(self) -> tuple[command_line.FirmwareFile, Path]:
-        found = storage.find_firmware()
+        is_secure = self.profile.secure_boot
+        found = storage.find_firmware(is_secure=is_secure)
         if found is None:
-            raise ProvisioningError("this host has no UEFI firmware", hint=host.install_hint(["ovmf"]))
+            what = "UEFI firmware with Secure Boot" if is_secure else "UEFI firmware"
+            raise ProvisioningError(f"this host has no {what}", hint=host.install_hint(["ovmf"]))
         variables = self.folder / "variables.qcow2"
         storage.copy_variables(found[1], variables)
         return found[0], variables

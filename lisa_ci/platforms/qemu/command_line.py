@@ -8,18 +8,33 @@ is the first virtio disk, the control NIC is in slot 3) must not depend on what 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from lisa_ci.image import QEMU_FORMAT
-from lisa_ci.model import DISK_SERIAL, Arch, Bus, Firmware, ImageFormat, Kernel, Profile, nic_address
+from lisa_ci.model import (
+    DISK_SERIAL,
+    Arch,
+    Bus,
+    Disk,
+    Firmware,
+    ImageFormat,
+    Kernel,
+    Profile,
+    contradictions,
+    nic_address,
+)
 from lisa_ci.platforms.qemu.acceleration import MACHINE, Acceleration
 
 QMP_FD: Final = 4  # a single digit: dash cannot close others
+FOLDER_FD: Final = 5  # the scratch folder, where a socket in it is to be reached
+TPM_SOCKET: Final = f"/proc/self/fd/{FOLDER_FD}/tpm.sock"
 MAX_SATA_DISKS: Final = 6
 MAX_DEVICES: Final = 23
+HOT_PORTS: Final = 4
+LEAST_NODE_MIB: Final = 64
 NIC_DEVICES: Final = {
     "virtio": "virtio-net-pci",
     "e1000": "e1000",
@@ -46,9 +61,9 @@ class FirmwareFile:
 class MachineFiles:
     """The files of one machine. ``base`` is the image, never written; ``root`` is the qcow2 overlay over it.
 
-    ``disks`` are the profile's data disks in its order. ``credentials`` are systemd's, name -> file. ``code`` and
-    ``variables`` are set for UEFI only. ``modules`` is a qcow2 overlay over ``modules_base``, a raw disk with the
-    modules of a foreign kernel.
+    ``disks`` are the profile's data disks in its order, one namespace after the other. ``credentials`` are systemd's,
+    name -> file. ``code`` and ``variables`` are set for UEFI only. ``modules`` is a qcow2 overlay over
+    ``modules_base``, a raw disk with the modules of a foreign kernel.
     """
 
     base: Path
@@ -81,12 +96,13 @@ def arguments(
     """The command that runs the machine; it expects its QMP socket as file descriptor QMP_FD."""
     options = (
         *_base(profile, acceleration, name, is_uefi=machine.code is not None),
-        *_firmware(machine),
+        *_firmware(machine, is_secure=profile.secure_boot),
         *_kernel(kernel),
         *_root(machine, is_booted=kernel is None),
         *_control_nic(),
         *_devices(profile, machine),
         *_modules(machine),
+        *_tpm(profile),
         *_console(machine.console),
         *_credentials(machine.credentials),
     )
@@ -95,20 +111,29 @@ def arguments(
 
 def writable_nodes(profile: Profile, *, has_modules: bool = False) -> tuple[str, ...]:
     """The block devices that the machine writes to, by the names that ``arguments`` gives them; all are qcow2."""
-    disks = tuple(f"disk{number}" for number in range(len(profile.disks)))
+    disks = tuple(node for _, nodes in disk_nodes(profile) for node in nodes)
     modules = ("modules",) if has_modules else ()
     return ("root", *disks, *modules, *(("variables",) if needs_uefi(profile) else ()))
 
 
+def disk_nodes(profile: Profile) -> tuple[tuple[Disk, tuple[str, ...]], ...]:
+    """Each data disk with its block devices by name, of which an NVMe disk with namespaces has several."""
+    return tuple(
+        (disk, (f"disk{number}", *(f"disk{number}n{extra}" for extra in range(2, disk.namespaces + 1))))
+        for number, disk in enumerate(profile.disks)
+    )
+
+
 def device_count(profile: Profile) -> int:
-    """PCI slots that the profile's own disks and NICs take."""
+    """PCI slots that the profile's own disks and NICs take, and its free ports."""
     buses = [disk.bus for disk in profile.disks]
-    return buses.count(Bus.VIRTIO) + buses.count(Bus.NVME) + len({Bus.SCSI, Bus.SATA} & set(buses)) + len(profile.nics)
+    disks = buses.count(Bus.VIRTIO) + buses.count(Bus.NVME) + len({Bus.SCSI, Bus.SATA} & set(buses))
+    return disks + len(profile.nics) + (HOT_PORTS if profile.hotplug else 0)
 
 
 def shape_problems(profile: Profile) -> list[str]:
     """What no QEMU of ours can give, whatever the host has."""
-    problems = []
+    problems = [f"profile {profile.name}: {problem}" for problem in contradictions(profile)]
     if profile.arch is not Arch.X86_64:
         problems.append(f"profile {profile.name} wants {profile.arch}; the qemu platform makes x86_64 machines only")
     if sum(disk.bus is Bus.SATA for disk in profile.disks) > MAX_SATA_DISKS:
@@ -117,6 +142,10 @@ def shape_problems(profile: Profile) -> list[str]:
         )
     if device_count(profile) > MAX_DEVICES:
         problems.append(f"profile {profile.name} needs more than {MAX_DEVICES} PCI slots; put disks on the scsi bus")
+    if profile.numa_nodes > 1 and profile.hotplug:
+        problems.append(f"profile {profile.name}: the qemu platform gives NUMA nodes or hot-plug, not both")
+    if profile.numa_nodes > 1 and profile.memory_mib // profile.numa_nodes < LEAST_NODE_MIB:
+        problems.append(f"profile {profile.name}: a NUMA node needs at least {LEAST_NODE_MIB} MiB")
     known = ", ".join(NIC_DEVICES)
     unknown = [nic.model for nic in profile.nics if nic.model not in NIC_DEVICES]
     problems += [f"profile {profile.name}: unknown NIC model '{model}'; known: {known}" for model in unknown]
@@ -130,9 +159,11 @@ def _base(profile: Profile, acceleration: Acceleration, name: str, *, is_uefi: b
     machine = f"{MACHINE},graphics=off"  # SeaBIOS and boot loaders talk to the serial console then
     if is_uefi:
         machine += ",pflash0=code,pflash1=variables"
+    if profile.secure_boot:
+        machine += ",smm=on"
     yield from ("-name", process_mark(name))
     yield from ("-machine", machine, *acceleration.arguments, "-cpu", acceleration.cpu)
-    yield from ("-smp", str(profile.cores), "-m", str(profile.memory_mib))
+    yield from _processors_and_memory(profile)
     yield from ("-nodefaults", "-no-user-config", "-display", "none", "-boot", "strict=on")
     # A guest is hostile: a QEMU that it has broken into can start no program and gain no rights.
     yield from ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny")
@@ -142,12 +173,41 @@ def _base(profile: Profile, acceleration: Acceleration, name: str, *, is_uefi: b
     yield from ("-chardev", f"socket,id=qmp,fd={QMP_FD},server=off", "-mon", "chardev=qmp,mode=control")
 
 
-def _firmware(machine: MachineFiles) -> Iterator[str]:
+def _processors_and_memory(profile: Profile) -> Iterator[str]:
+    if profile.hotplug:
+        most = 2 * profile.cores
+        yield from ("-smp", f"{profile.cores},maxcpus={most},sockets={most},cores=1,threads=1")
+        yield from ("-m", f"{profile.memory_mib},slots={HOT_PORTS},maxmem={2 * profile.memory_mib}M")
+    else:
+        yield from ("-smp", str(profile.cores), "-m", str(profile.memory_mib))
+    if profile.numa_nodes > 1:
+        for node in range(profile.numa_nodes):
+            first, behind = _share(profile.cores, profile.numa_nodes, node)
+            start, end = _share(profile.memory_mib, profile.numa_nodes, node)
+            yield from ("-object", f"memory-backend-ram,id=memory{node},size={end - start}M")
+            yield from ("-numa", f"node,nodeid={node},cpus={first}-{behind - 1},memdev=memory{node}")
+
+
+def _share(whole: int, parts: int, part: int) -> tuple[int, int]:
+    """Where the part begins, and where the next one does."""
+    return whole * part // parts, whole * (part + 1) // parts
+
+
+def _firmware(machine: MachineFiles, *, is_secure: bool) -> Iterator[str]:
     if machine.code is None or machine.variables is None:
         return
+    if is_secure:
+        # Only code in system management mode may write variables: else the guest's kernel could enroll its own keys.
+        yield from ("-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
     yield from _blockdev(_file_node("code", machine.code.path, machine.code.format, read_only=True))
     # qcow2, because a raw one makes snapshots impossible.
     yield from _blockdev(_file_node("variables", machine.variables, "qcow2"))
+
+
+def _tpm(profile: Profile) -> Iterator[str]:
+    if profile.tpm:
+        yield from ("-chardev", f"socket,id=tpm,path={TPM_SOCKET}")
+        yield from ("-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm")
 
 
 def _kernel(kernel: Kernel | None) -> Iterator[str]:
@@ -185,6 +245,7 @@ def _devices(profile: Profile, machine: MachineFiles) -> Iterator[str]:
     yield from ("-device", f"pvpanic-pci,addr={next(slots):#x}", "-device", "vmgenid,guid=auto")
     yield from _disks(profile, machine, slots)
     yield from _nics(profile, slots)
+    yield from _hot_ports(profile, slots)
     if machine.seed is not None:
         yield from _blockdev(_file_node("seed", machine.seed, "raw", read_only=True))
         yield from ("-device", f"virtio-blk-pci,drive=seed,serial=seed,addr={next(slots):#x}")
@@ -202,24 +263,46 @@ def _modules(machine: MachineFiles) -> Iterator[str]:
 def _disks(profile: Profile, machine: MachineFiles, slots: Iterator[int]) -> Iterator[str]:
     buses = {disk.bus for disk in profile.disks}
     if Bus.SCSI in buses:
-        yield from ("-device", f"virtio-scsi-pci,id=scsi,addr={next(slots):#x}")
+        asked = max(disk.queues for disk in profile.disks if disk.bus is Bus.SCSI)
+        yield from ("-device", f"virtio-scsi-pci,id=scsi,addr={next(slots):#x}{_queues('num_queues', asked)}")
     if Bus.SATA in buses:
         yield from ("-device", f"ich9-ahci,id=sata,addr={next(slots):#x}")
     used = dict.fromkeys(Bus, 0)
-    for number, (disk, file) in enumerate(zip(profile.disks, machine.disks, strict=True)):
-        node, serial, unit = f"disk{number}", DISK_SERIAL.format(number), used[disk.bus]
+    files = iter(machine.disks)
+    for number, (disk, nodes) in enumerate(disk_nodes(profile)):
+        node, serial, unit = nodes[0], DISK_SERIAL.format(number), used[disk.bus]
         used[disk.bus] += 1
-        yield from _blockdev(_file_node(node, file, "qcow2"))
+        for each in nodes:
+            yield from _blockdev(_file_node(each, next(files), "qcow2"))
         match disk.bus:
             case Bus.VIRTIO:
-                device = f"virtio-blk-pci,drive={node},serial={serial},addr={next(slots):#x}"
+                queues = _queues("num-queues", disk.queues)
+                device = f"virtio-blk-pci,drive={node},serial={serial},addr={next(slots):#x}{queues}"
             case Bus.NVME:
-                device = f"nvme,drive={node},serial={serial},addr={next(slots):#x}"
+                yield from _nvme(disk, number, nodes, next(slots))
+                continue
             case Bus.SCSI:
                 device = f"scsi-hd,bus=scsi.0,scsi-id={unit},drive={node},serial={serial}"
             case Bus.SATA:
                 device = f"ide-hd,bus=sata.{unit},drive={node},serial={serial}"
         yield from ("-device", device)
+
+
+def _queues(setting: str, count: int) -> str:
+    return f",{setting}={count}" if count else ""
+
+
+def _nvme(disk: Disk, number: int, nodes: Sequence[str], slot: int) -> Iterator[str]:
+    """A controller, its namespaces, and an interrupt for each I/O queue beside that of the admin queue."""
+    serial = DISK_SERIAL.format(number)
+    queues = f"{_queues('max_ioqpairs', disk.queues)}{_queues('msix_qsize', disk.queues and disk.queues + 1)}"
+    controller = f"nvme,id=nvme{number},serial={serial},addr={slot:#x}{queues}"
+    if len(nodes) == 1:
+        yield from ("-device", f"{controller},drive={nodes[0]}")
+        return
+    yield from ("-device", controller)
+    for namespace, node in enumerate(nodes, start=1):
+        yield from ("-device", f"nvme-ns,bus=nvme{number},nsid={namespace},drive={node}")
 
 
 def _nics(profile: Profile, slots: Iterator[int]) -> Iterator[str]:
@@ -229,6 +312,12 @@ def _nics(profile: Profile, slots: Iterator[int]) -> Iterator[str]:
         yield from ("-netdev", f"user,id=nic{number},restrict={restrict},ipv6=off,net=10.0.{100 + number}.0/24")
         device = f"{NIC_DEVICES[nic.model]},netdev=nic{number},mac={nic_address(number)},romfile="
         yield from ("-device", f"{device},addr={next(slots):#x}")
+
+
+def _hot_ports(profile: Profile, slots: Iterator[int]) -> Iterator[str]:
+    """q35's own bus takes nothing while the machine runs."""
+    for port in range(HOT_PORTS if profile.hotplug else 0):
+        yield from ("-device", f"pcie-root-port,id=hot{port},chassis={port + 1},slot={port + 1},addr={next(slots):#x}")
 
 
 def _console(path: Path) -> Iterator[str]:

@@ -20,6 +20,7 @@ _ED25519: Final = re.compile(rb"ssh-ed25519 (AAAAC3NzaC1lZDI1NTE5[A-Za-z0-9+/]{4
 _ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b.")
 _LINES_LOOKED_AT: Final = 200
 _NO_BOOT: Final = (b"No bootable device", b"No bootable option or device was found")
+_REFUSED: Final = re.compile(rb"failed to (?:load|start) Boot[^\r\n]{0,400}: (Access Denied|Security Violation)")
 
 
 def host_key(console: bytes) -> str | None:
@@ -36,7 +37,11 @@ def host_key(console: bytes) -> str | None:
 
 def why_no_boot(console: bytes) -> str | None:
     """Firmware that gave up says so; there is no need to wait for the timeout then."""
-    return next((mark.decode() for mark in _NO_BOOT if mark in console), None)
+    found = next((mark.decode() for mark in _NO_BOOT if mark in console), None)
+    refused = _REFUSED.search(console)
+    if found is None or refused is None:
+        return found
+    return f"{refused[1].decode()}: Secure Boot, and the boot loader is not signed by a key it trusts"
 
 
 def last_lines(console: bytes, count: int = 5) -> list[str]:

@@ -48,13 +48,15 @@ class Guard:
             self._is_ended = False
             on_failure.pop_all()
 
-    def start(self, command: Sequence[str]) -> None:
-        """Run QEMU. The kernel kills it when the guard dies, whatever kills that; a guard that is dead already has
-        another process in its place.
+    def start(self, command: Sequence[str], *, beside: str = "") -> None:
+        """Run QEMU, after the shell lines ``beside``.
+
+        The kernel kills it when the guard dies, whatever kills that; a guard that is dead already has another process
+        in its place.
         """
         is_ours = ("sh", "-c", '[ "$PPID" -eq "$0" ] && exec "$@"', str(self._process.pid))
         line = shlex.join(("setpriv", "--pdeathsig", "KILL", "--", *is_ours, *command))
-        (self.scratch.folder / "command").write_text(f"exec {line}\n")
+        (self.scratch.folder / "command").write_text(f"{beside}exec {line}\n")
         self._tell("start")
 
     def keep(self, left: timedelta) -> None:

@@ -17,7 +17,7 @@ from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Emit, Level, Message
 from lisa_ci.kernel import Boot, Slots
 from lisa_ci.model import Access, Image, Kernel, Lease, Profile, Subject, Timeouts, WayIn
-from lisa_ci.platforms.qemu import acceleration, command_line, console_text, foreign_kernel, scratch
+from lisa_ci.platforms.qemu import acceleration, command_line, console_text, foreign_kernel, scratch, tpm
 from lisa_ci.platforms.qemu.builder import Builder
 from lisa_ci.platforms.qemu.guard import Guard
 from lisa_ci.platforms.qemu.life import Life
@@ -76,7 +76,7 @@ def run_machine(
         arguments = command_line.arguments(
             EMULATOR, profile, files, chosen, name=place.id, kernel=booted(boot) if boot else None
         )
-        guard.start(arguments)
+        guard.start(arguments, beside=tpm.beside(guard.scratch.folder) if profile.tpm else "")
         port = _port(qmp, guard)
         emit(
             Message(

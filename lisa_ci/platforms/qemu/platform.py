@@ -14,7 +14,7 @@ from lisa_ci import host
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Emit
 from lisa_ci.model import Access, Lease, Leftover, Profile, Subject, Timeouts
-from lisa_ci.platforms.qemu import scratch, storage
+from lisa_ci.platforms.qemu import scratch, storage, tpm
 from lisa_ci.platforms.qemu.command_line import needs_uefi, shape_problems
 from lisa_ci.platforms.qemu.diagnosis import diagnose
 from lisa_ci.platforms.qemu.machine import EMULATOR, Member, run_machine
@@ -61,8 +61,10 @@ class QemuPlatform:
     def problems(self, profile: Profile) -> Sequence[str]:
         found = shape_problems(profile)
         missing = [program for program in _PROGRAMS if host.find(program) is None]
-        if needs_uefi(profile) and storage.find_firmware() is None:
+        if needs_uefi(profile) and storage.find_firmware(is_secure=profile.secure_boot) is None:
             missing.append("ovmf")
+        if profile.tpm and host.find(tpm.PROGRAM) is None:
+            missing.append(tpm.PROGRAM)
         if missing:
             found.append(f"this host lacks {', '.join(missing)}; {host.install_hint(missing)}")
         available = available_mib(Path("/proc/meminfo").read_text())

@@ -11,7 +11,7 @@ from typing import Final
 from lisa_ci import image, process
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.model import Image, ImageFormat, Profile
-from lisa_ci.platforms.qemu.command_line import FirmwareFile
+from lisa_ci.platforms.qemu.command_line import FirmwareFile, disk_nodes
 
 _MIB: Final = 1 << 20
 _CREATE_LIMIT: Final = timedelta(seconds=60)
@@ -28,10 +28,19 @@ _FIRMWARE: Final = (
     ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"),
 )
 
+# Code that asks for system management mode, and variables with Microsoft's keys: Debian and Ubuntu, Fedora, openSUSE.
+_SECURE_FIRMWARE: Final = (
+    ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.ms.fd"),
+    ("/usr/share/edk2/ovmf/OVMF_CODE_4M.secboot.qcow2", "/usr/share/edk2/ovmf/OVMF_VARS_4M.secboot.qcow2"),
+    ("/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"),
+    ("/usr/share/qemu/ovmf-x86_64-smm-ms-code.bin", "/usr/share/qemu/ovmf-x86_64-smm-ms-vars.bin"),
+)
 
-def find_firmware(root: Path = Path("/")) -> tuple[FirmwareFile, FirmwareFile] | None:
-    """UEFI code and the empty variables that belong to it; None where the host has none."""
-    for code, variables in _FIRMWARE:
+
+def find_firmware(root: Path = Path("/"), *, is_secure: bool = False) -> tuple[FirmwareFile, FirmwareFile] | None:
+    """UEFI code and the variables that belong to it, empty, or with the keys of Secure Boot; None for none here."""
+    for code, variables in _SECURE_FIRMWARE if is_secure else _FIRMWARE:
         found = root / code.lstrip("/"), root / variables.lstrip("/")
         if all(path.is_file() for path in found):
             return _firmware_file(found[0]), _firmware_file(found[1])
@@ -57,13 +66,14 @@ def make_overlay(target: Path, size_bytes: int) -> None:
 
 
 def make_disks(profile: Profile, folder: Path) -> tuple[Path, ...]:
-    """The profile's empty data disks; they take no space until they are written."""
+    """The profile's empty data disks, one file for each namespace; they take no space until they are written."""
     made = []
-    for number, disk in enumerate(profile.disks):
-        path = folder / f"disk{number}.qcow2"
-        command = ["qemu-img", "create", "-q", "-f", "qcow2", str(path), f"{disk.size_mib}M"]
-        process.check(command, timeout=_CREATE_LIMIT)
-        made.append(path)
+    for disk, nodes in disk_nodes(profile):
+        for node in nodes:
+            path = folder / f"{node}.qcow2"
+            command = ["qemu-img", "create", "-q", "-f", "qcow2", str(path), f"{disk.size_mib}M"]
+            process.check(command, timeout=_CREATE_LIMIT)
+            made.append(path)
     return tuple(made)
 
 

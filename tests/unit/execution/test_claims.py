@@ -23,6 +23,7 @@ TEXT = """\
 arch=x86_64
 firmware=uefi
 cpus=0-3
+efi_variables=41
 memory_kib=983048
 crash_bytes=0
 ram=0x0 0x9ffff
@@ -37,6 +38,32 @@ nic=52:54:00:6c:63:00|virtio_net|1
 nic=52:54:00:6c:63:01|e1000e|1
 nic=52:54:00:6c:63:02|virtio_net|1
 undriven=0x060000|0x8086|0x29c0|/sys/devices/pci0000:00/0000:00:00.0
+end=
+"""
+RICH = Profile(
+    name="rich",
+    firmware=Firmware.UEFI,
+    disks=(Disk(bus=Bus.NVME, namespaces=3, queues=2),),
+    numa_nodes=2,
+    tpm=True,
+    secure_boot=True,
+    hotplug=True,
+)
+RICH_TEXT = """\
+arch=x86_64
+firmware=uefi
+cpus=0-1
+nodes=0-1
+tpm=/sys/class/tpm/tpm0
+tpm=/sys/firmware/acpi/tables/TPM2
+slot=1
+efi_variables=62
+secure_boot=   6   0   0   0   1
+memory_kib=983048
+disk=/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1|2097152|2|lisa-ci-0
+disk=/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n2|2097152|2|lisa-ci-0
+disk=/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n3|2097152|2|lisa-ci-0
+nic=52:54:00:6c:63:00|virtio_net|1
 end=
 """
 THERE = Profile(name="lab", platform="ssh", endpoint=Endpoint(host="h", host_key="k"))
@@ -69,7 +96,11 @@ def test_a_machine_that_is_what_its_profile_says_makes_no_claim_false() -> None:
         ),
         (replaced("uefi", "bios"), {"firmware"}, "the profile claims firmware uefi, the machine says bios"),
         (replaced("arch=x86_64", "arch=i686"), {"arch"}, "the machine says i686"),
-        (without("lisa-ci-1"), {"disks", "disk_nvme"}, "the profile claims disks 4, the machine has 3: lisa-ci-1"),
+        (
+            without("lisa-ci-1"),
+            {"disks", "disk_nvme", "nvme_namespaces"},
+            "the profile claims disks 4, the machine has 3: lisa-ci-1",
+        ),
         (replaced("1048576|4|lisa-ci-1", "2097152|4|lisa-ci-1"), {"disks", "disk_nvme"}, "has 1024 MiB, not 512"),
         (replaced("virtio4/host8", "ata9/host8"), {"disks", "disk_scsi"}, "lisa-ci-3 is on bus sata, not scsi"),
         (without("63:02"), {"nics"}, "the profile claims nics 3, the machine has 2"),
@@ -182,3 +213,31 @@ def test_a_flood_of_facts_is_cut() -> None:
     found = read_hardware("end=\n" + flood)
     assert found is not None
     assert len(found.disks) < 5000
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names"),
+    [
+        ("end=", "end=", set()),
+        ("nodes=0-1", "nodes=0", {"numa_nodes"}),
+        ("nodes=0-1", "nodes=", {"numa_nodes"}),
+        ("tpm=/sys/class/tpm/tpm0\ntpm=/sys/firmware/acpi/tables/TPM2\n", "", {"tpm"}),
+        ("tpm=/sys/class/tpm/tpm0\n", "", set()),
+        ("slot=1\n", "", {"hotplug"}),
+        ("0   1\n", "0   0\n", {"secure_boot"}),
+        ("   6   0   0   0   1", "", {"secure_boot"}),
+        ("efi_variables=62\nsecure_boot=   6   0   0   0   1", "efi_variables=0\nsecure_boot=", {"secure_boot"}),
+        ("nvme-subsys0/nvme0n3", "nvme-subsys1/nvme0n3", {"nvme_namespaces"}),
+        ("|2|lisa-ci-0", "|1|lisa-ci-0", {"disk_queues"}),
+    ],
+)
+def test_each_wrong_world_of_a_rich_profile_makes_exactly_its_claim_false(old: str, new: str, names: set[str]) -> None:
+    assert old in RICH_TEXT
+    assert set(verify(RICH, RICH_TEXT.replace(old, new))) == names
+
+
+def test_a_machine_with_secure_boot_is_not_one_without() -> None:
+    less = Profile(name="less", firmware=Firmware.UEFI)
+    assert verify(less, RICH_TEXT)["secure_boot"] == "the profile claims secure_boot false, the machine says true"
+    hidden = RICH_TEXT.replace("efi_variables=62", "efi_variables=0").replace("   6   0   0   0   1", "")
+    assert verify(less, hidden)["secure_boot"] == "the profile claims secure_boot false, the machine says nothing"

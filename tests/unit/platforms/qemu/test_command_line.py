@@ -19,6 +19,7 @@ from lisa_ci.platforms.qemu.command_line import (
     MachineFiles,
     arguments,
     device_count,
+    disk_nodes,
     shape_problems,
     writable_nodes,
 )
@@ -35,6 +36,20 @@ EVERYTHING = Profile(
     nics=(Nic(), Nic(model="e1000e", outbound=True)),
 )
 
+SPREAD = Profile(
+    name="spread",
+    cores=3,
+    memory_mib=1000,
+    numa_nodes=3,
+    disks=(
+        Disk(queues=2),
+        Disk(bus=Bus.NVME, namespaces=2, queues=3),
+        Disk(bus=Bus.SCSI),
+        Disk(bus=Bus.SCSI, queues=3),
+    ),
+)
+SECURE = Profile(name="secure", firmware=Firmware.UEFI, secure_boot=True, tpm=True, hotplug=True, disks=(Disk(),))
+
 
 def files(profile: Profile, *, base: str = "/images/a,b.qcow2", kind: ImageFormat = ImageFormat.QCOW2) -> MachineFiles:
     is_uefi = profile.firmware is Firmware.UEFI
@@ -43,7 +58,7 @@ def files(profile: Profile, *, base: str = "/images/a,b.qcow2", kind: ImageForma
         base_format=kind,
         root=Path("/s/root.qcow2"),
         console=Path("/e,e/console.log"),
-        disks=tuple(Path(f"/s/disk{number}.qcow2") for number in range(len(profile.disks))),
+        disks=tuple(Path(f"/s/{node}.qcow2") for _, nodes in disk_nodes(profile) for node in nodes),
         seed=Path("/s/seed.iso"),
         credentials={"tmpfiles.extra": Path("/s/credential.tmpfiles.extra")},
         code=FirmwareFile(path=Path("/f/code.fd"), format="raw") if is_uefi else None,
@@ -69,6 +84,8 @@ def blockdevs(words: list[str]) -> dict[str, dict[str, object]]:
     [
         ("bios-kvm", command(Profile(name="small"), acceleration=KVM)),
         ("uefi-everything", command(EVERYTHING)),
+        ("numa-namespaces", command(SPREAD)),
+        ("secure-hotplug", command(SECURE)),
         ("foreign-kernel", command(Profile(name="small"), kernel=KERNEL)),
     ],
 )
@@ -82,7 +99,15 @@ profiles = st.builds(
     Profile,
     name=st.just("any"),
     firmware=st.sampled_from(Firmware),
-    disks=st.lists(st.builds(Disk, bus=st.sampled_from(Bus)), max_size=6).map(tuple),
+    disks=st.lists(
+        st.one_of(
+            st.builds(Disk, bus=st.sampled_from(Bus), queues=st.integers(0, 1)),
+            st.builds(Disk, bus=st.just(Bus.NVME), namespaces=st.integers(1, 4)),
+        ),
+        max_size=6,
+    ).map(tuple),
+    hotplug=st.booleans(),
+    tpm=st.booleans(),
     nics=st.lists(st.builds(Nic, model=st.sampled_from(sorted(NIC_DEVICES)), outbound=st.booleans()), max_size=6).map(
         tuple
     ),
@@ -193,3 +218,37 @@ def test_the_modules_of_a_foreign_kernel_are_a_disk_behind_all_others_and_writte
     assert max(slots) == MODULES_SLOT
     assert "modules" in writable_nodes(EVERYTHING, has_modules=True)
     assert "modules" not in writable_nodes(EVERYTHING)
+
+
+@FEW
+@given(profiles)
+def test_every_file_of_a_disk_is_written_to_by_one_device_under_the_name_that_snapshots_know(profile: Profile) -> None:
+    words = command(profile)
+    drives = [found[1] for device in values(words, "-device") if (found := re.search(r"drive=([a-z0-9]+)", device))]
+    written = [name for name, node in blockdevs(words).items() if not node["read-only"]]
+    assert sorted(written) == sorted(writable_nodes(profile))
+    assert sorted(drives) == sorted({*written, "seed"} - {"variables"})
+    names = [str(node["file"]["filename"]) for node in blockdevs(words).values()]  # type: ignore[index]
+    assert len(set(names)) == len(names)
+
+
+@FEW
+@given(st.integers(1, 8), st.integers(0, 40), st.integers(512, 5000))
+def test_numa_nodes_share_every_processor_and_every_mebibyte(nodes: int, more: int, memory_mib: int) -> None:
+    cores = nodes + more
+    words = command(Profile(name="n", cores=cores, memory_mib=memory_mib, numa_nodes=nodes))
+    sizes = [int(found[1]) for word in values(words, "-object") if (found := re.search(r"size=(\d+)M", word))]
+    ranges = [re.findall(r"cpus=(\d+)-(\d+)", word)[0] for word in values(words, "-numa")]
+    assert [cpu for first, last in ranges for cpu in range(int(first), int(last) + 1)] == (
+        list(range(cores)) if nodes > 1 else []
+    )
+    assert sum(sizes) == (memory_mib if nodes > 1 else 0)
+
+
+def test_shapes_that_contradict_themselves_are_told_before_any_cost() -> None:
+    assert not shape_problems(SPREAD)
+    assert not shape_problems(SECURE)
+    assert "not both" in shape_problems(Profile(name="x", numa_nodes=2, hotplug=True))[0]
+    assert "at least 64 MiB" in shape_problems(Profile(name="x", numa_nodes=2, memory_mib=100))[0]
+    assert "needs 'firmware: uefi'" in shape_problems(Profile(name="x", secure_boot=True))[0]
+    assert "slots" in shape_problems(Profile(name="many", disks=(Disk(),) * 20, hotplug=True))[0]

@@ -45,6 +45,18 @@ def test_firmware_that_gave_up_says_so() -> None:
     assert why_no_boot(b"Linux version 6.1") is None
 
 
+def test_a_loader_that_secure_boot_refused_is_told_where_nothing_else_booted() -> None:
+    refused = b'BdsDxe: failed to load Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x2,0x0): Access Denied\r\n'
+    gave_up = b"BdsDxe: No bootable option or device was found.\r\n"
+    told = why_no_boot(refused + gave_up)
+    assert told is not None
+    assert told.startswith("Access Denied: Secure Boot")
+    assert why_no_boot(refused) is None
+    assert "Secure Boot" not in (why_no_boot(gave_up) or "")
+    violation = refused.replace(b"load", b"start").replace(b"Access Denied", b"Security Violation")
+    assert (why_no_boot(violation + gave_up) or "").startswith("Security Violation")
+
+
 def test_last_lines_have_no_escape_sequences_and_no_commands_for_the_runner() -> None:
     text = b"one\r\n\x1b[0;32m  OK  \x1b[0m Started\x07 it\r\n\r\n::error::x\r\n##[error]y\r\n"
     found = last_lines(text)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import pytest
 
 from lisa_ci.model import Firmware, Profile
 from lisa_ci.platforms.qemu import QemuPlatform, platform, storage
+from lisa_ci.platforms.qemu.command_line import TPM_SOCKET
 from lisa_ci.platforms.qemu.machine import forwarded_port, start_hint
 from lisa_ci.platforms.qemu.platform import available_mib
 from lisa_ci.platforms.qemu.storage import find_firmware
+from lisa_ci.platforms.qemu.tpm import beside
 
 USERNET = """Hub -1 (control):
   Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
@@ -62,9 +65,43 @@ def test_code_without_its_variables_is_no_firmware(tmp_path: Path) -> None:
 
 def test_what_the_host_lacks_is_told_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform.host, "find", lambda _: None)
-    monkeypatch.setattr(storage, "find_firmware", lambda: None)
+    monkeypatch.setattr(storage, "find_firmware", lambda **_: None)
     [problem] = QemuPlatform().problems(Profile(name="uefi", firmware=Firmware.UEFI, memory_mib=1))
     assert re.search("lacks qemu-system-x86_64, qemu-img, setpriv, ovmf; .*doctor", problem)
+
+
+def test_a_tpm_needs_its_program_and_secure_boot_its_firmware(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = platform.host.find
+    monkeypatch.setattr(platform.host, "find", lambda name: None if name == "swtpm" else find(name) or Path("/there"))
+    monkeypatch.setattr(storage, "find_firmware", lambda *, is_secure: None if is_secure else (1, 2))
+    plain = Profile(name="uefi", firmware=Firmware.UEFI, memory_mib=1)
+    assert QemuPlatform().problems(plain) == []
+    for profile, missing in (
+        (dataclasses.replace(plain, tpm=True), "this host lacks swtpm; "),
+        (dataclasses.replace(plain, secure_boot=True), "this host lacks ovmf; "),
+    ):
+        [problem] = QemuPlatform().problems(profile)
+        assert problem.startswith(missing)
+
+
+def test_secure_boot_takes_code_and_keys_that_belong_together(tmp_path: Path) -> None:
+    folder = tmp_path / "usr/share/OVMF"
+    folder.mkdir(parents=True)
+    for name in ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd", "OVMF_CODE_4M.secboot.fd"):
+        (folder / name).touch()
+    assert find_firmware(tmp_path) is not None
+    assert find_firmware(tmp_path, is_secure=True) is None
+    (folder / "OVMF_VARS_4M.ms.fd").touch()
+    found = find_firmware(tmp_path, is_secure=True)
+    assert found is not None
+    assert [file.path.name for file in found] == ["OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd"]
+
+
+def test_a_tpm_is_started_beside_qemu_in_whatever_folder(tmp_path: Path) -> None:
+    script = beside(tmp_path / "it's a folder")
+    assert script.endswith("done\n")
+    assert "'\"'\"'s a folder'/tpm" in script
+    assert f"path={TPM_SOCKET} --terminate 4<&- &\n" in script
 
 
 def test_a_profile_larger_than_the_host_is_told() -> None:
