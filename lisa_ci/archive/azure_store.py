@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -51,10 +52,16 @@ _RETRIES: Final = 5
 _CONNECTIONS: Final = 64
 _BLOCKS_AT_ONCE: Final = 4
 _TIERS: Final = {Tier.HOT: StandardBlobTier.HOT, Tier.COOL: StandardBlobTier.COOL, Tier.COLD: StandardBlobTier.COLD}
+_SCOPE: Final = "https://storage.azure.com/.default"
 _REFUSED: Final = frozenset({401, 403})
 
 _QUERY: Final = re.compile(r"\?[^\s'\")]*")
 _SYSTEM: Final = re.compile(r"\[Errno -?[0-9]+\] ([^'\")]+)")
+
+for _name in ("azure", "urllib3", "msal"):
+    logging.getLogger(_name).addHandler(
+        logging.NullHandler()
+    )  # else their warnings go to stderr; what counts is raised
 
 Credential = TokenCredential | AzureSasCredential | AzureNamedKeyCredential
 
@@ -68,14 +75,20 @@ def account_key(account: str, key: Secret) -> AzureNamedKeyCredential:
 
 
 def identity() -> TokenCredential:
-    """Whoever we are here: workload or managed identity, or the login of az. PipelineError without azure-identity."""
+    """Whoever we are here: workload or managed identity, or the login of az. PipelineError where we are nobody."""
     try:
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - a SAS needs none
     except ImportError as error:
         raise PipelineError(
             "the package azure-identity is not installed", hint="pip install 'lisa-ci[azure]'"
         ) from error
-    return DefaultAzureCredential(exclude_interactive_browser_credential=True)
+    found = DefaultAzureCredential(exclude_interactive_browser_credential=True)
+    try:
+        found.get_token(_SCOPE)  # once, here: each request would try it anew for a minute
+    except ClientAuthenticationError as error:
+        hint = "log in ('az login', the action azure/login, a managed identity), or set AZURE_STORAGE_SAS_TOKEN"
+        raise PipelineError(f"no identity for Azure: {_why(error).rstrip('.')}", hint=hint) from error
+    return found
 
 
 class AzureStore:

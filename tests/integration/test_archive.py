@@ -516,7 +516,9 @@ class Token:
         claims = {
             "aud": self.audience,
             "iss": "https://sts.windows.net/00000000-0000-0000-0000-000000000001/",
-            "iat": now - 60, "nbf": now - 60, "exp": now + 600,
+            "iat": now - 60,
+            "nbf": now - 60,
+            "exp": now + 600,
         }
         parts = [
             base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
@@ -566,3 +568,15 @@ def test_an_identity_puts_over_tls_and_a_token_for_another_service_is_refused(
                 else:
                     with pytest.raises(StorageError, match="the service refused us: AuthenticationFailed"):
                         catalog.names(store)
+
+
+def test_without_any_identity_it_is_told_at_once_what_to_do() -> None:
+    nobody = {name: "" for name in os.environ if name.startswith("AZURE_")}
+    finished = lisa_ci(
+        *("archive", "ls", "--from", "https://acc.blob.core.windows.net/logs"),
+        environment={**nobody, "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"},
+    )
+    (line,) = finished.stderr.splitlines()
+    assert finished.returncode == 2
+    assert line.startswith("error: no identity for Azure")
+    assert "az login" in line
