@@ -8,6 +8,7 @@ becomes of a pack makes an answer wrong: a run that is in none is read itself.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from datetime import date
 from typing import Final
@@ -21,6 +22,7 @@ from lisa_ci.events import Emit, Level, Message
 
 PACK_LEAST: Final = 64  # runs of a month that are in no pack before one is written
 PACK_MOST: Final = 1000
+PACK_CASES: Final = 1_000_000  # some 10 MiB of JSON
 _MONTHS_ONE_BY_ONE: Final = 6  # beyond it, one listing of everything is cheaper
 
 
@@ -58,11 +60,14 @@ def summaries(store: Store, wanted: Collection[RunName], *, workers: int, emit: 
 def every(store: Store, wanted: Collection[RunName], *, workers: int, emit: Emit) -> Iterator[Summary]:
     """As ``summaries``, and each of those that say the same thing."""
     left = set(wanted)
-    for _, found in in_parallel(workers, lambda name: pack_or_none(store, name, emit), _packs(store, left)):
+    open_in = Counter(name.month for name in left)
+    packs = (name for name in _packs(store, left) if open_in[name.month])  # asked when its turn comes
+    for _, found in in_parallel(workers, lambda name: pack_or_none(store, name, emit), packs):
         for summary in found or ():
             name = layout.name_of(summary)
             if name in left:
                 left.discard(name)
+                open_in[name.month] -= 1
                 yield summary
     for _, index in in_parallel(workers, lambda name: _index_or_none(store, name, emit), sorted(left)):
         if index is not None:
@@ -81,7 +86,7 @@ def pack_names(store: Store, *, since: date | None = None, until: date | None = 
     found = (
         layout.parse_pack_name(text) for prefix in _prefixes("packs", since, until) for text in store.names(prefix)
     )
-    return sorted((name for name in found if name is not None), key=lambda name: (name.month, -name.count))
+    return sorted((name for name in found if name is not None), key=lambda name: (-name.count, name))
 
 
 def pack_or_none(store: Store, name: PackName, emit: Emit) -> list[Summary] | None:
@@ -121,38 +126,64 @@ def _content(store: Store, name: str, limit: int) -> bytes | None:
 
 
 def pack_months(store: Store, put: Iterable[RunName], *, workers: int, emit: Emit) -> int:
-    """Write packs where these new runs have made enough of them, and for the month before; how many were written."""
+    """Write packs where these new runs have made enough of them, and close the month before; how many were written."""
     touched = {name.month for name in put}
     before = {layout.month_before(month) for month in touched} - touched
-    least = {**dict.fromkeys(before, 1), **dict.fromkeys(touched, PACK_LEAST)}
-    return sum(pack_month(store, month, number, workers=workers, emit=emit) for month, number in least.items())
+    return sum(
+        len(pack(store, month, workers=workers, emit=emit))
+        for pack, months in ((pack_month, touched), (close_month, before))
+        for month in sorted(months)
+    )
 
 
-def pack_month(store: Store, month: str, least: int, *, workers: int, emit: Emit) -> int:
+def pack_month(store: Store, month: str, least: int = PACK_LEAST, *, workers: int, emit: Emit) -> list[PackName]:
     """Pack the runs of a month that are in no pack, where there are ``least`` of them."""
-    there = {name for text in store.names(f"runs/{month}/") if (name := layout.parse_run_name(text))}
-    packs = [pack for text in store.names(f"packs/{month}/") if (pack := layout.parse_pack_name(text))]
+    there, packs = _month(store, month)
     if len(there) - sum(pack.count for pack in packs) < least:
-        return 0
+        return []
     left = set(there)
     for _, found in in_parallel(workers, lambda name: pack_or_none(store, name, emit), packs):
         left -= {layout.name_of(summary) for summary in found or ()}
     if len(left) < least:
-        return 0
+        return []
     read = in_parallel(workers, lambda name: _index_or_none(store, name, emit), sorted(left))
-    return len(write_packs(store, (index.summary for _, index in read if index is not None)))
+    return write_packs(store, (index.summary for _, index in read if index is not None))
+
+
+def close_month(store: Store, month: str, *, workers: int, emit: Emit) -> list[PackName]:
+    """One large pack in front of the many small ones of a month that is over: then a query reads no other."""
+    there, packs = _month(store, month)
+    largest = sorted((pack.count for pack in packs), reverse=True)[: -(-len(there) // PACK_MOST)]
+    if len(there) - sum(largest) <= len(there) // 10:
+        return []
+    return write_packs(store, every(store, there, workers=workers, emit=emit))
+
+
+def _month(store: Store, month: str) -> tuple[set[RunName], list[PackName]]:
+    runs = {name for text in store.names(f"runs/{month}/") if (name := layout.parse_run_name(text))}
+    packs = [pack for text in store.names(f"packs/{month}/") if (pack := layout.parse_pack_name(text))]
+    return runs, packs
 
 
 def write_packs(store: Store, found: Iterable[Summary]) -> list[PackName]:
-    """Packs of these runs of one month."""
-    ordered = sorted(found, key=layout.name_of)
-    packs = []
-    for start in range(0, len(ordered), PACK_MOST):
-        name, data = layout.encode_pack(ordered[start : start + PACK_MOST])
-        content = layout.compressed(data)
-        store.put_new(str(name), content, len(content.getbuffer()))
-        packs.append(name)
-    return packs
+    """Packs of these runs of one month: at most PACK_MOST runs and PACK_CASES results in each."""
+    packs: list[PackName] = []
+    waiting: list[Summary] = []
+    count = 0
+    for summary in sorted(found, key=layout.name_of):
+        if waiting and (len(waiting) >= PACK_MOST or count + len(summary.cases) > PACK_CASES):
+            packs.append(_write_pack(store, waiting))
+            waiting, count = [], 0
+        waiting.append(summary)
+        count += len(summary.cases)
+    return [*packs, _write_pack(store, waiting)] if waiting else packs
+
+
+def _write_pack(store: Store, found: Iterable[Summary]) -> PackName:
+    name, data = layout.encode_pack(found)
+    content = layout.compressed(data)
+    store.put_new(str(name), content, len(content.getbuffer()))
+    return name
 
 
 class _DoublesOf:

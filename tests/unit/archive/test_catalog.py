@@ -68,7 +68,7 @@ def ids(store: FolderStore, **asked: date) -> list[int]:
 def test_runs_are_found_with_and_without_packs(store: Counting) -> None:
     put(store, *(make(n, FIRST + timedelta(hours=n)) for n in range(5)))
     assert ids(store) == [0, 1, 2, 3, 4]
-    assert catalog.pack_month(store, "2026/01", 1, workers=2, emit=silent) == 1
+    assert len(catalog.pack_month(store, "2026/01", 1, workers=2, emit=silent)) == 1
     put(store, make(5, FIRST + timedelta(hours=5)))
     store.reads = 0
     assert ids(store) == [0, 1, 2, 3, 4, 5]
@@ -88,10 +88,30 @@ def test_a_pack_is_written_when_there_is_enough_and_the_month_before_is_closed(s
     more = put(store, make(63))
     assert catalog.pack_months(store, more, workers=2, emit=silent) == 1
     assert catalog.pack_months(store, more, workers=2, emit=silent) == 0
-    put(store, make(64))
-    next_month = put(store, make(65, FIRST + timedelta(days=31)))
+    put(store, *(make(n) for n in range(64, 80)))
+    next_month = put(store, make(80, FIRST + timedelta(days=31)))
     assert catalog.pack_months(store, next_month, workers=2, emit=silent) == 1
-    assert [(name.month, name.count) for name in catalog.pack_names(store)] == [("2026/01", 64), ("2026/01", 1)]
+    assert catalog.pack_months(store, next_month, workers=2, emit=silent) == 0
+    assert [(name.month, name.count) for name in catalog.pack_names(store)] == [("2026/01", 80), ("2026/01", 64)]
+
+
+def test_of_a_closed_month_one_pack_is_read(store: Counting) -> None:
+    put(store, *(make(n) for n in range(40)))
+    for start in range(0, 40, 2):
+        catalog.write_packs(store, [make(n) for n in range(start, start + 2)])
+    assert [name.count for name in catalog.close_month(store, "2026/01", workers=2, emit=silent)] == [40]
+    store.reads = 0
+    assert ids(store) == list(range(40))
+    assert store.reads <= 4  # the one, and those that were asked for beside it
+
+
+def test_packs_are_bounded_by_runs_and_by_results(store: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "PACK_MOST", 3)
+    monkeypatch.setattr(catalog, "PACK_CASES", 50)
+    runs = [make(n, cases=(), outcomes="", wall_ms=()) for n in range(4)] + [make(n) for n in range(4, 8)]
+    assert [name.count for name in catalog.write_packs(store, runs)] == [3, 3, 2]
+    huge = make(9, cases=CASES * 9, outcomes="p" * 180, wall_ms=(1,) * 180)
+    assert [name.count for name in catalog.write_packs(store, [make(8), huge])] == [1, 1]
 
 
 def test_a_thousand_runs_are_answered_from_a_few_reads(store: Counting) -> None:
