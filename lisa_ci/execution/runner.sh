@@ -448,6 +448,11 @@ replay() { # NUMBER: tells how the cases behind NUMBER ended, then which one was
   done
   kill -s KILL "$ticker" 2>/dev/null
   end_keeper
+  # What main had begun when it was killed has no parent any more, and waits for a reader of its output for ever.
+  for entry in $(grep -lsa -e "$token" /proc/[0-9]*/cmdline); do
+    entry=${entry#/proc/}
+    kill -s KILL "${entry%/cmdline}" 2>/dev/null
+  done
   while read -r word number rest; do
     if [ "$number" -gt "$1" ]; then
       case $word in
