@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-SHORT_MACHINE, SHORT_HOST = 44, 12  # runs
+SHORT_MACHINE, SHORT_HOST = 40, 6  # runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--host-runs", type=int, default=SHORT_HOST, help="Runs of the program on a host that fails.")
     group.addoption("--qemu", type=int, default=0, help="Runs with a fault in a real QEMU machine.")
     group.addoption("--seed", type=int, default=0, help="The first seed; a failure names its own.")
-    group.addoption("--jobs", type=int, default=4, help="Runs at a time; most of a run is waiting.")
+    group.addoption("--jobs", type=int, default=6, help="Runs at a time; most of a run is waiting.")
 
 
 @pytest.fixture(scope="session")
@@ -37,5 +37,5 @@ def amount(pytestconfig: pytest.Config) -> Amount:
         host_runs=pytestconfig.getoption("--host-runs", SHORT_HOST),
         qemu=pytestconfig.getoption("--qemu", 0),
         seed=pytestconfig.getoption("--seed", 0),
-        jobs=pytestconfig.getoption("--jobs", 4),
+        jobs=pytestconfig.getoption("--jobs", 6),
     )
