@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
-from urllib.parse import urlsplit
 
 from lisa_ci.archive.folder_store import FolderStore
 from lisa_ci.archive.store import Store
@@ -26,6 +25,9 @@ CONNECTION_STRING: Final = "AZURE_STORAGE_CONNECTION_STRING"
 SAS_TOKEN: Final = "AZURE_STORAGE_SAS_TOKEN"  # noqa: S105 - a variable's name
 ACCOUNT_KEY: Final = "AZURE_STORAGE_KEY"
 
+_URL: Final = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?P<port>:[1-9][0-9]{0,4})?(?P<path>/[^\s]*)?"
+)
 _CONTAINER: Final = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
 _PREFIX_PART: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _FORM: Final = "https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]"
@@ -49,24 +51,20 @@ def parse(place: str) -> Container | Path:
     """A container for a URL, else the folder. PipelineError for a URL that we do not take."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is None:
         return Path(place)
-    try:
-        parts = urlsplit(place)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise PipelineError(f"the archive's place is not a URL ({error})", hint=_FORM) from error
-    if parts.query or parts.fragment or parts.username is not None or parts.password is not None:
+    if set("?#@") & set(place):
         hint = f"name it as {_FORM}, and put the signature into the environment as {SAS_TOKEN}"
         raise PipelineError("the archive's URL carries a query or a password, which would end up in logs", hint=hint)
-    is_here = _is_loopback(host)
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_here):
+    found = _URL.fullmatch(place)
+    if found is None or (found["scheme"] == "http" and not _is_loopback(found["host"])):
         raise PipelineError(f"'{place}' is not an archive's place", hint=f"a folder, or {_FORM}")
-    segments = [segment for segment in parts.path.split("/") if segment]
-    account_url = f"{parts.scheme}://{parts.netloc}"
+    scheme, host, port = found["scheme"], found["host"].lower(), found["port"] or ""
+    segments = [segment for segment in (found["path"] or "").split("/") if segment]
+    account_url = f"{scheme}://{host}{port}"
     account = host.partition(".")[0]
     if _is_address(host) or host == "localhost":  # an emulator: the account is the first part of the path
         account = segments.pop(0) if segments else ""
         account_url = f"{account_url}/{account}"
-    if not segments or not account or port == 0:
+    if not segments or not account:
         raise PipelineError(f"'{place}' names no container", hint=_FORM)
     container, *prefix = segments
     if _CONTAINER.fullmatch(container) is None:

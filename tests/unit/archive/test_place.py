@@ -44,9 +44,11 @@ def test_an_emulator_has_its_account_in_the_path() -> None:
         ("https://acc.blob.core.windows.net/lo--gs", "not a container's name"),
         (f"{URL}/../x", r"'\.\.' cannot be part of a prefix"),
         (f"{URL}/a%2fb", "cannot be part of a prefix"),
-        ("https://[::1/logs", "not a URL"),
-        ("https://acc.blob.core.windows.net:99999/logs", "not a URL"),
+        ("https://[::1/logs", "not an archive's place"),
+        ("https://acc.blob.core.windows.net:0/logs", "not an archive's place"),
         ("http://127.0.0.1:1/devstoreaccount1", "names no container"),
+        ("http://127.0.0.1.example.com/a/logs", "not an archive's place"),
+        ("https://acc.blob.core.windows.net/lo gs", "not an archive's place"),
     ],
 )
 def test_other_urls_are_refused(text: str, why: str) -> None:
