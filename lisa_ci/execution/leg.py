@@ -20,7 +20,7 @@ from typing import Final
 from lisa_ci import faults, files, scrub
 from lisa_ci.errors import LisaCiError, MachineLostError, PipelineError, ProvisioningError
 from lisa_ci.events import Emit, Level, Message, StageEnded, StageStarted
-from lisa_ci.execution import collect, index, losses
+from lisa_ci.execution import claims, collect, index, losses
 from lisa_ci.execution.caselist import Planned
 from lisa_ci.execution.cases import CaseRunner
 from lisa_ci.execution.clock import Deadline
@@ -365,6 +365,18 @@ class _Leg:
         )
         files.write_atomically(self._folder.inventory, files.encode(inventory))
         self._select(cases, record)
+        self._check_claims(machine, record)
+
+    def _check_claims(self, machine: Machine, record: Record) -> None:
+        """A case that asks for what the profile claims falsely says nothing about the image."""
+        false = claims.ask(machine, self._leg.profile, timeout=self._deadline.at_most(_SHORT))
+        for why in dict.fromkeys(false.values()):
+            self._say(why, Level.WARNING)
+        for case in self._open_cases(record):
+            why = claims.claimed_falsely(case, self._suites[case.suite], false)
+            if why:
+                record.add(errored(case, why))
+        record.sync()
 
     def _run_driver_cases(self, group: Group, record: Record) -> None:
         drivers = {name: suite.driver for name, suite in self._suites.items() if suite.driver is not None}

@@ -483,3 +483,11 @@ def test_a_preparation_that_fails_is_no_failure_of_a_case(desk: Desk) -> None:
     desk.suites["boot"] = suite("boot", "abc", prepare=("./prepare",))
     assert desk.run().error == "the preparation of suite boot ended with exit 3"
     assert set(desk.outcomes.values()) == {Outcome.ERRORED}
+
+
+def test_a_case_that_asks_for_what_the_profile_claims_falsely_is_not_judged(desk: Desk) -> None:
+    cases = (Case(suite="boot", id="a"), Case(suite="boot", id="b", requires={"cores": 2}))
+    desk.suites["boot"] = suite("boot", "", cases=cases)
+    desk.run()
+    assert desk.outcomes == {"boot#a": Outcome.PASSED, "boot#b": Outcome.ERRORED}
+    assert desk.result("boot#b").message == "the profile claims cores 3, the machine does not tell its hardware"
