@@ -28,9 +28,13 @@ class Deadline:
         """``wanted``, or what is left where that is less; never less than a second."""
         return max(_LEAST, min(wanted, timedelta(seconds=self._end - self._clock())))
 
+    @property
+    def is_over(self) -> bool:
+        return self._clock() >= self._end
+
     def check(self) -> None:
         """OutOfTimeError where nothing is left."""
-        if self._clock() >= self._end:
+        if self.is_over:
             raise OutOfTimeError(
                 f"the leg ran out of its {self._limit.total_seconds():g} s",
                 hint="raise timeouts.leg, or split its suites into shards",

@@ -129,8 +129,11 @@ class Dialogue:
         try:
             with self._machine.channel(*command) as channel:
                 talk = _Talk(channel, self._cases[begun:], transcript, self._around)
+                greeting = Deadline(silence)
                 while not (transcript.is_done or talk.dirt):
                     talk.take(_received(channel, deadline, silence))
+                    if not transcript.has_begun and greeting.is_over:  # what a login prints is no sign of life
+                        raise MachineLostError("the runner in the machine does not begin", loss=Loss.SILENCE)
                 self.dirt, self.is_in_trouble = talk.dirt, talk.is_in_trouble
         finally:
             if talk is not None and not words:

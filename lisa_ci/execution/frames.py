@@ -189,6 +189,11 @@ class Transcript:
         self._parts: list[bytes] = []
 
     @property
+    def has_begun(self) -> bool:
+        """HELLO has come."""
+        return self._has_begun
+
+    @property
     def running(self) -> int | None:
         """The case that had its START and not its END."""
         return self._running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -361,3 +362,35 @@ def test_a_connection_that_is_lost_while_a_machine_of_others_is_prepared_is_made
     run = desk.run()
     assert desk.outcomes == OK
     assert [one.method for one in run.recoveries] == [Method.RECONNECT]
+
+
+def test_a_machine_that_prints_but_whose_runner_never_begins_is_lost(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login that prints for ever is no runner; the leg's time is not spent on it."""
+    from lisa_ci.execution import dialogue
+
+    class Over(dialogue.Deadline):
+        is_over = True
+
+    monkeypatch.setattr(dialogue, "Deadline", Over)
+
+    class Chatter:
+        def send(self, data: bytes) -> None: ...
+        def receive(self, limit: int, timeout: Any) -> bytes:
+            return b"Welcome!\n"
+
+        def errors(self) -> bytes:
+            return b""
+
+    channel, first = desk.machine.channel, [True]
+
+    def open_channel(*command: str) -> Any:
+        if command[1] != "-c" and first and first.pop():
+            return contextlib.nullcontext(Chatter())
+        return channel(*command)
+
+    desk.machine.channel = open_channel  # type: ignore[method-assign]
+    run = desk.run()
+    assert desk.outcomes == OK
+    assert [one.reason for one in run.recoveries] == ["the runner in the machine does not begin; it was asked why"]
