@@ -5,7 +5,7 @@ from __future__ import annotations
 import nox
 
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "types", "generated", "fast", "real"]
+nox.options.sessions = ["lint", "types", "generated", "fast", "real", "chaos"]
 
 
 @nox.session
