@@ -105,6 +105,20 @@ class SupportsDiagnosis(Protocol):
         """What was done ('' where nothing could be); returns when its traces are on the console. Never raises."""
 
 
+@runtime_checkable
+class SupportsHotPlug(Protocol):
+    """On the group: disks and NICs that come and go while a machine runs; profiles with ``hotplug`` have room."""
+
+    def add_disk(self, machine: Machine, *, size_mib: int) -> str:
+        """A new, empty disk; what its serial number is. ProvisioningError where there is no room."""
+
+    def add_nic(self, machine: Machine) -> str:
+        """A new NIC that leads nowhere; what its address is. ProvisioningError where there is no room."""
+
+    def remove_device(self, machine: Machine, name: str, *, timeout: timedelta) -> bool:
+        """Take back what was added; False where the machine does not let go of it in time. ProvisioningError."""
+
+
 class Platform(Protocol):
     """Makes machines."""
 

@@ -29,6 +29,7 @@ DRIVERS: Final = {
     "tap": "lisa_ci.drivers.tap:TapDriver",
 }
 SCENARIOS: Final = {
+    "hotplug": "lisa_ci.scenarios.hotplug:HotplugScenario",
     "reboot": "lisa_ci.scenarios.reboot:RebootScenario",
 }
 

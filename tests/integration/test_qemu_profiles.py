@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from lisa_ci import image
+from lisa_ci import files, image
 from lisa_ci.errors import MachineLostError, ProvisioningError
 from lisa_ci.execution import claims
 from lisa_ci.execution.hardware import HARDWARE
-from lisa_ci.model import Access, Bus, Disk, Firmware, ImageSource, Lease, Nic, Profile, Subject, Timeouts
+from lisa_ci.model import Access, Bus, Disk, Firmware, ImageSource, Lease, Nic, Outcome, Profile, Subject, Timeouts
+from lisa_ci.pipeline.known import Known
+from lisa_ci.pipeline.suites import load_suite
 from lisa_ci.platforms.qemu import QemuPlatform
 from lisa_ci.platforms.qemu.platform import QemuMachines
 from lisa_ci.protocols import Machine
+from lisa_ci.scenarios.hotplug import HotplugScenario
 
 SOON = timedelta(seconds=60)
 BOOT = Timeouts(boot=timedelta(minutes=5))
@@ -187,6 +190,30 @@ class TestTpmAndHotplug:
         trusted.machines.restore(timeout=SOON)
         assert set(trusted.sh(PCR)) == {"0"}
         assert claims.ask(trusted.machine, TRUSTED, timeout=SOON) == {}
+
+    def test_a_disk_and_a_nic_come_and_go_while_data_is_written(self, trusted: Guest) -> None:
+        folder = files.shipped("suites") / "hotplug"
+        suite = load_suite(folder, Known(platforms=frozenset(), drivers=frozenset(), scenarios=frozenset({"hotplug"})))
+        results = list(HotplugScenario().run(suite, trusted.machines, timeouts=BOOT, emit=lambda _: None))
+        assert {result.case: (result.outcome, result.message) for result in results} == {
+            case.id: (Outcome.PASSED, "") for case in suite.cases or ()
+        }
+        assert trusted.machines.snapshot_problem() == ""
+        assert trusted.sh("ls -d /var/tmp/lisa-ci-* 2>/dev/null || echo clean") == "clean"
+        [place] = (trusted.folder / "scratch").iterdir()
+        assert list(place.glob("hot-*")) == []
+
+    def test_what_is_plugged_in_rules_a_snapshot_out_and_takes_a_port(self, trusted: Guest) -> None:
+        machines, machine = trusted.machines, trusted.machine
+        names = [machines.add_disk(machine, size_mib=8) for _ in range(4)]
+        with pytest.raises(ProvisioningError, match="no free port"):
+            machines.add_nic(machine)
+        assert "was plugged in" in machines.snapshot_problem()
+        with pytest.raises(ProvisioningError, match="was plugged in"):
+            machines.restore(timeout=SOON)
+        assert all(machines.remove_device(machine, name, timeout=SOON) for name in names)
+        machines.restore(timeout=SOON)
+        assert trusted.sh("cat /sys/block/*/serial | grep -c hot || :") == "0"
 
     def test_the_tpm_ends_with_its_machine(self, trusted: Guest) -> None:
         folder = trusted.folder / "scratch"

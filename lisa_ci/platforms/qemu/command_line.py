@@ -199,9 +199,9 @@ def _firmware(machine: MachineFiles, *, is_secure: bool) -> Iterator[str]:
     if is_secure:
         # Only code in system management mode may write variables: else the guest's kernel could enroll its own keys.
         yield from ("-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
-    yield from _blockdev(_file_node("code", machine.code.path, machine.code.format, read_only=True))
+    yield from _blockdev(file_node("code", machine.code.path, machine.code.format, read_only=True))
     # qcow2, because a raw one makes snapshots impossible.
-    yield from _blockdev(_file_node("variables", machine.variables, "qcow2"))
+    yield from _blockdev(file_node("variables", machine.variables, "qcow2"))
 
 
 def _tpm(profile: Profile) -> Iterator[str]:
@@ -223,10 +223,10 @@ def _kernel(kernel: Kernel | None) -> Iterator[str]:
 
 
 def _root(machine: MachineFiles, *, is_booted: bool) -> Iterator[str]:
-    base = _file_node("base", machine.base, QEMU_FORMAT[machine.base_format], read_only=True)
+    base = file_node("base", machine.base, QEMU_FORMAT[machine.base_format], read_only=True)
     if machine.base_format in {ImageFormat.QCOW2, ImageFormat.VMDK}:
         base["backing"] = None
-    root = {**_file_node("root", machine.root, "qcow2"), "backing": base}
+    root = {**file_node("root", machine.root, "qcow2"), "backing": base}
     yield from _blockdev(root)
     # With a foreign kernel, QEMU's own loader is the first to boot from, and takes that number.
     first = "bootindex=0," if is_booted else ""
@@ -247,7 +247,7 @@ def _devices(profile: Profile, machine: MachineFiles) -> Iterator[str]:
     yield from _nics(profile, slots)
     yield from _hot_ports(profile, slots)
     if machine.seed is not None:
-        yield from _blockdev(_file_node("seed", machine.seed, "raw", read_only=True))
+        yield from _blockdev(file_node("seed", machine.seed, "raw", read_only=True))
         yield from ("-device", f"virtio-blk-pci,drive=seed,serial=seed,addr={next(slots):#x}")
 
 
@@ -255,8 +255,8 @@ def _modules(machine: MachineFiles) -> Iterator[str]:
     """Written to in an overlay: a test may add a module and index anew."""
     if machine.modules is None or machine.modules_base is None:
         return
-    base = _file_node("modules-base", machine.modules_base, "raw", read_only=True)
-    yield from _blockdev({**_file_node("modules", machine.modules, "qcow2"), "backing": base})
+    base = file_node("modules-base", machine.modules_base, "raw", read_only=True)
+    yield from _blockdev({**file_node("modules", machine.modules, "qcow2"), "backing": base})
     yield from ("-device", f"virtio-blk-pci,drive=modules,serial=lisa-ci-modules,addr={MODULES_SLOT:#x}")
 
 
@@ -273,7 +273,7 @@ def _disks(profile: Profile, machine: MachineFiles, slots: Iterator[int]) -> Ite
         node, serial, unit = nodes[0], DISK_SERIAL.format(number), used[disk.bus]
         used[disk.bus] += 1
         for each in nodes:
-            yield from _blockdev(_file_node(each, next(files), "qcow2"))
+            yield from _blockdev(file_node(each, next(files), "qcow2"))
         match disk.bus:
             case Bus.VIRTIO:
                 queues = _queues("num-queues", disk.queues)
@@ -330,7 +330,8 @@ def _credentials(credentials: Mapping[str, Path]) -> Iterator[str]:
         yield from ("-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={_escaped(path)}")
 
 
-def _file_node(node: str, path: Path, driver: str, *, read_only: bool = False) -> dict[str, Any]:
+def file_node(node: str, path: Path, driver: str, *, read_only: bool = False) -> dict[str, Any]:
+    """A block device over a file, as ``-blockdev`` and QMP's ``blockdev-add`` take it."""
     file: dict[str, Any] = {"driver": "file", "filename": str(path), "read-only": read_only}
     described: dict[str, Any] = {"driver": driver, "node-name": node, "read-only": read_only, "file": file}
     if not read_only:

@@ -20,6 +20,7 @@ from lisa_ci.model import Access, Image, Kernel, Lease, Profile, Subject, Timeou
 from lisa_ci.platforms.qemu import acceleration, command_line, console_text, foreign_kernel, scratch, tpm
 from lisa_ci.platforms.qemu.builder import Builder
 from lisa_ci.platforms.qemu.guard import Guard
+from lisa_ci.platforms.qemu.hot_plug import HotPlug
 from lisa_ci.platforms.qemu.life import Life
 from lisa_ci.platforms.qemu.qmp import Qmp
 from lisa_ci.platforms.qemu.snapshot import Snapshots
@@ -41,6 +42,7 @@ class Member:
     guard: Guard
     life: Life
     snapshots: Snapshots
+    hot_plug: HotPlug
 
 
 @contextmanager
@@ -93,7 +95,15 @@ def run_machine(
                 foreign_kernel.install_modules(machine, boot.tree, timeout=timeouts.boot)
         nodes = command_line.writable_nodes(profile, has_modules=files.modules is not None)
         snapshots = Snapshots(qmp, life, machine, profile, nodes=nodes, folder=guard.scratch.folder)
-        yield Member(id=place.id, ssh=machine, qmp=qmp, guard=guard, life=life, snapshots=snapshots)
+        yield Member(
+            id=place.id,
+            ssh=machine,
+            qmp=qmp,
+            guard=guard,
+            life=life,
+            snapshots=snapshots,
+            hot_plug=HotPlug(qmp, profile, guard.scratch.folder),
+        )
         ending.keeps = lease.keep
 
 

@@ -25,7 +25,7 @@ _OVERHEAD_MIB: Final = 256  # QEMU's own memory beside the guest's
 
 
 class QemuMachines:
-    """The machines of a leg; implements ``protocols.Machines``, ``SupportsSnapshot`` and ``SupportsDiagnosis``.
+    """The machines of a leg; implements ``protocols.Machines`` and all its abilities.
 
     ``keep``: they outlive us.
     """
@@ -40,16 +40,36 @@ class QemuMachines:
         return f"lisa-ci sweep {shlex.join(part.id for part in self._parts)}" if self._keep else ""
 
     def snapshot_problem(self) -> str:
-        return "; ".join(filter(None, (part.snapshots.problem() for part in self._parts)))
+        return self._plugged or "; ".join(filter(None, (part.snapshots.problem() for part in self._parts)))
+
+    @property
+    def _plugged(self) -> str:
+        """QEMU brings a state back only to the devices that it was kept of."""
+        names = [name for part in self._parts for name in part.hot_plug.names]
+        return f"{', '.join(names)} was plugged in" if names else ""
 
     def snapshot(self) -> None:
         for part in self._parts:
             part.snapshots.save()
 
     def restore(self, *, timeout: timedelta) -> None:
+        if self._plugged:
+            raise ProvisioningError(f"there is no way back to the snapshot: {self._plugged}")
         deadline = time.monotonic() + timeout.total_seconds()
         for part in self._parts:
             part.snapshots.load(timedelta(seconds=max(1.0, deadline - time.monotonic())))
+
+    def add_disk(self, machine: Machine, *, size_mib: int) -> str:
+        return self._part(machine).hot_plug.add_disk(size_mib)
+
+    def add_nic(self, machine: Machine) -> str:
+        return self._part(machine).hot_plug.add_nic()
+
+    def remove_device(self, machine: Machine, name: str, *, timeout: timedelta) -> bool:
+        return self._part(machine).hot_plug.remove(name, timeout)
+
+    def _part(self, machine: Machine) -> Member:
+        return next(part for part in self._parts if part.ssh is machine)
 
     def diagnose(self) -> str:
         return "; ".join(filter(None, (diagnose(part.qmp, part.life, boot=self._boot) for part in self._parts)))
