@@ -20,6 +20,7 @@ from lisa_ci.archive.store import Store
 from lisa_ci.errors import DataError
 from lisa_ci.events import Emit, Level, Message
 
+RUNS_MOST: Final = 1_000_000
 PACK_LEAST: Final = 64  # runs of a month that are in no pack before one is written
 PACK_MOST: Final = 1000
 PACK_CASES: Final = 1_000_000  # some 10 MiB of JSON
@@ -34,6 +35,9 @@ def names(store: Store, *, since: date | None = None, until: date | None = None)
             name = layout.parse_run_name(text)
             if name is not None and (since is None or name.day >= since) and (until is None or name.day <= until):
                 found.append(name)
+                if len(found) > RUNS_MOST:
+                    hint = "ask for fewer days, or keep archives apart by prefixes"
+                    raise DataError(f"{store.place} has more than {RUNS_MOST:,} runs", hint=hint)
     return sorted(found)
 
 
@@ -61,14 +65,17 @@ def every(store: Store, wanted: Collection[RunName], *, workers: int, emit: Emit
     """As ``summaries``, and each of those that say the same thing."""
     left = set(wanted)
     open_in = Counter(name.month for name in left)
-    packs = (name for name in _packs(store, left) if open_in[name.month])  # asked when its turn comes
-    for _, found in in_parallel(workers, lambda name: pack_or_none(store, name, emit), packs):
-        for summary in found or ():
-            name = layout.name_of(summary)
-            if name in left:
-                left.discard(name)
-                open_in[name.month] -= 1
-                yield summary
+    packs = _packs(store, left)
+    largest = {name.month: name for name in reversed(packs)}
+    for part in (list(largest.values()), [name for name in packs if largest[name.month] != name]):
+        asked = [name for name in part if open_in[name.month]]
+        for _, found in in_parallel(workers, lambda name: pack_or_none(store, name, emit), asked):
+            for summary in found or ():
+                name = layout.name_of(summary)
+                if name in left:
+                    left.discard(name)
+                    open_in[name.month] -= 1
+                    yield summary
     for _, index in in_parallel(workers, lambda name: _index_or_none(store, name, emit), sorted(left)):
         if index is not None:
             yield index.summary

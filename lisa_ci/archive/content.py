@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from lisa_ci.archive.layout import ArchivedFile, NotArchived, compressor, path_flaw
-from lisa_ci.errors import DataError, LisaCiError, StorageError
+from lisa_ci.errors import DataError, StorageError
 from lisa_ci.scrub import Scrubber
 
 SMALL_BYTES: Final = 64 << 10
@@ -51,7 +51,7 @@ class Collected:
 
 
 def collect(root: Path, added: Mapping[str, Path]) -> Collected:
-    """Read everything below ``root`` once, and ``added`` (path in the archive -> file). LisaCiError."""
+    """Read everything below ``root`` once, and ``added`` (path in the archive -> file). StorageError."""
     desk = _Desk()
     there = {path: (root / path, problem) for path, problem in _walk(root, PurePosixPath(), 0)}
     there |= {path: (source, "") for path, source in added.items()}
@@ -71,8 +71,7 @@ class _Desk:
 
     def take(self, path: str, source: Path, problem: str) -> None:
         reason = problem or path_flaw(path) or ("too many files" if len(self._files) >= _FILES_MOST else "")
-        if not reason and source.lstat().st_size > FILE_LIMIT:
-            reason = f"it is larger than {FILE_LIMIT >> 30} GiB"
+        reason = reason or _unfit(source)
         if reason:
             if len(self._left) < _TOLD_MOST:
                 shown = "".join(c if c.isprintable() else "?" for c in path)[:300]
@@ -133,7 +132,7 @@ class Cleaned:
                 scrubber = scrubber or Scrubber(keeps_size=b"\0" in block[:_SNIFF])
                 yield scrubber.feed(block)
         except OSError as error:
-            raise LisaCiError(f"cannot read {self._path}: {error.strerror}") from error
+            raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
         if scrubber is not None:
             yield scrubber.finish()
             self.removed = scrubber.removed
@@ -141,11 +140,11 @@ class Cleaned:
 
 @contextmanager
 def cleaned(path: Path) -> Iterator[Cleaned]:
-    """A regular file, open; a link in its place is not followed. DataError, LisaCiError."""
+    """A regular file, open; a link in its place is not followed. DataError, StorageError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise LisaCiError(f"cannot read {path}: {error.strerror}") from error
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise DataError(f"{path} is not a regular file any more")
@@ -179,13 +178,22 @@ def packed(content: BlobContent) -> Iterator[tuple[IO[bytes], int]]:
         raise StorageError.of("a temporary file", error) from error
 
 
+def _unfit(path: Path) -> str:
+    """Why a file is not read; '' where it is."""
+    try:
+        size = path.lstat().st_size
+    except OSError as error:
+        return f"it cannot be looked at: {error.strerror}"
+    return f"it is larger than {FILE_LIMIT >> 30} GiB" if size > FILE_LIMIT else ""
+
+
 def _walk(root: Path, inside: PurePosixPath, depth: int) -> Iterator[tuple[str, str]]:
     """Relative path of everything that is no folder, and why it cannot be archived ('' for a regular file)."""
     try:
         with os.scandir(root / inside) as entries:
             found = list(entries)
     except OSError as error:
-        raise LisaCiError(f"cannot read {root / inside}: {error.strerror}") from error
+        raise StorageError(f"cannot read {root / inside}: {error.strerror}") from error
     for entry in found:
         path = inside / entry.name
         if entry.is_symlink():

@@ -22,6 +22,7 @@ _BLOCK: Final = 1 << 20
 _LOCK: Final = ".lisa-ci-archive"
 _PART: Final = ".part-"
 _STALE_SECONDS: Final = 24 * 3600
+_BEGINS: Final = 10
 
 
 class FolderStore:
@@ -39,9 +40,9 @@ class FolderStore:
     def put_new(self, name: str, data: IO[bytes], size_bytes: int, *, tier: Tier = Tier.HOT) -> bool:  # noqa: ARG002
         target = self._root / name
         temporary = ""
+        made = [folder for folder in target.parents if folder != self._root and not folder.is_dir()]
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=_PART)
+            descriptor, temporary = self._begin(target.parent)
             with os.fdopen(descriptor, "wb") as file:
                 shutil.copyfileobj(data, file, _BLOCK)
                 count = file.tell()
@@ -50,10 +51,9 @@ class FolderStore:
                 os.fsync(descriptor)
             if count != size_bytes:
                 raise PublishingError(f"{name} has {count:,} bytes, not {size_bytes:,}; nothing was written")
-            os.link(temporary, target)  # unlike a rename it replaces nothing
-            files.sync_folder(target.parent)
-        except FileExistsError:
-            return False
+            is_new = _link(temporary, target)
+            for folder in {target.parent, *(folder.parent for folder in made)}:
+                files.sync_folder(folder)
         except OSError as error:
             full = error.errno in {errno.ENOSPC, errno.EDQUOT}
             hint = "free some space, then put again: it goes on" if full else "check the folder and your rights to it"
@@ -62,7 +62,16 @@ class FolderStore:
             if temporary:
                 with suppress(OSError):
                     Path(temporary).unlink()
-        return True
+        return is_new
+
+    @staticmethod
+    def _begin(folder: Path) -> tuple[int, str]:
+        """A temporary file; a prune beside us may take the folder away while it is empty."""
+        for _ in range(_BEGINS):
+            with suppress(FileNotFoundError):
+                folder.mkdir(parents=True, exist_ok=True)
+                return tempfile.mkstemp(dir=folder, prefix=_PART)
+        return tempfile.mkstemp(dir=folder, prefix=_PART)
 
     def refresh(self, name: str) -> bool:
         try:
@@ -159,6 +168,15 @@ class FolderStore:
 
     def close(self) -> None:
         return
+
+
+def _link(temporary: str, target: Path) -> bool:
+    """Give the file its name; False where the name is taken: unlike a rename, this replaces nothing."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _entry(name: str, path: Path) -> Entry | None:

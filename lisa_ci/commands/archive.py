@@ -274,12 +274,13 @@ def query_command(
             for key, tally in query.tallied(runs, wanted, By(by)).items():
                 click.echo(_tally_json(key, tally) if as_json else _tally_line(key, tally))
             return
-        cases = Cases(wanted)
-        rows = [row for run in runs for row in cases.of(run)]
-    rows.sort(key=lambda row: (row.run.started, name_of(row.run), row.case))
-    for row in rows:
+        found = sorted(runs, key=lambda run: (run.started, name_of(run)))
+    cases = Cases(wanted)
+    count = 0
+    for row in (row for run in found for row in sorted(cases.of(run), key=lambda row: row.case)):
         click.echo(_row_json(row) if as_json else _row_line(row))
-    if not rows:
+        count += 1
+    if not count:
         console.say("no such case")
 
 

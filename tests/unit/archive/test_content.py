@@ -12,7 +12,7 @@ import pytest
 from lisa_ci.archive import content
 from lisa_ci.archive.content import BlobContent, Collected, collect, packed
 from lisa_ci.archive.layout import unpacked
-from lisa_ci.errors import DataError, LisaCiError
+from lisa_ci.errors import DataError, StorageError
 
 
 def stored(blob: BlobContent) -> bytes:
@@ -112,7 +112,7 @@ def test_a_link_that_takes_a_files_place_is_not_followed(tmp_path: Path) -> None
     (tmp_path / "other").write_text("one")
     (tmp_path / "leg/log").unlink()
     (tmp_path / "leg/log").symlink_to(tmp_path / "other")
-    with pytest.raises(LisaCiError, match="cannot read"):
+    with pytest.raises(StorageError, match="cannot read"):
         stored(blob)
 
 
@@ -130,3 +130,8 @@ def test_what_is_added_stands_among_the_files(tmp_path: Path) -> None:
         "run.json": b"{}",
         "plan.json": b"plan",
     }
+
+
+def test_a_file_that_is_gone_by_then_is_told(tmp_path: Path) -> None:
+    found = collect(tmp_path, {"gone": tmp_path / "gone"})
+    assert [left.reason for left in found.not_archived] == ["it cannot be looked at: No such file or directory"]
