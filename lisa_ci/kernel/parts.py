@@ -131,7 +131,12 @@ def _make(source: Path, extra: Path | None, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as place:
             made = Path(place) / "made"
-            if source.is_dir():
+            if extra is not None:
+                # The same kernel with other modules is what a module's repository brings each time.
+                kernel = lay_out(source, delivery_digest(source)).image.parent
+                shutil.copytree(kernel, made, copy_function=_linked)
+                _add(extra, made)
+            elif source.is_dir():
                 _copy(_find(source), made)
             elif is_archive(source):
                 taken = Path(place) / "unpacked"
@@ -143,8 +148,6 @@ def _make(source: Path, extra: Path | None, folder: Path) -> None:
                     f"kernel.from: {source} is no folder, tar file, Debian package or RPM",
                     hint="a kernel alone is named by kernel.image",
                 )
-            if extra is not None:
-                _add(extra, made)
             _index(made)
             if not folder.is_dir():
                 made.rename(folder)
@@ -288,6 +291,14 @@ def _copy(found: _Found, target: Path) -> None:
         for name in ("config", "System.map"):
             if (target / name).is_file():
                 shutil.copyfile(target / name, modules / name)
+
+
+def _linked(source: str, target: str) -> None:
+    """Large files are never changed in place; what depmod writes is."""
+    if source.endswith((*SUFFIXES, "vmlinuz", "vmlinux")):
+        os.link(source, target)
+    else:
+        shutil.copyfile(source, target)
 
 
 def _add(extra: Path, target: Path) -> None:

@@ -16,12 +16,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from lisa_ci import image
 from tests.doubles import debian_kernels
+from tests.doubles.act import run_act
 from tests.doubles.demo_image import demo_image_path
+from tests.integration import test_act
+from tests.integration.test_act import COMMIT
 
 LISA_CI = Path(sys.executable).with_name("lisa-ci")
 REPOSITORY = Path(__file__).parents[1] / "fixtures/kernel-module-repo"
+DELIVER = """\
+#!/bin/sh
+# The repository is built already, for kernels that its own job would fetch.
+set -eu
+mkdir -p "$1"
+cp -RL image.qcow2 kernel.deb build "$1"
+"""
 ANNOTATION = re.compile(r"::error (?P<properties>[^:]*)::(?P<text>.*)")
+
+
+lisa_ci_repository = test_act.lisa_ci_repository
+wheelhouse = test_act.wheelhouse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,16 +127,45 @@ def test_a_unit_test_that_fails_shuts_the_gate_and_is_annotated(tmp_path: Path) 
     assert "SYSLINUX" not in found.console
 
 
-def test_a_selftest_that_fails_shuts_the_gate_and_is_annotated(tmp_path: Path) -> None:
-    found = gate(tmp_path / "module", "cloud-amd64", "selftest-fails")
-    assert found.exit == 1
-    assert found.failed() == ["selftest#garbage"]
-    [(file, place, text)] = found.annotations
-    assert (file, place) == (
-        "tests/selftest/widget.c",
-        line_of(found.folder / "tests/selftest/widget.c", "EXPECT_EQ(EINVAL, errno)"),
+def test_a_selftest_that_fails_shuts_the_gate_of_the_workflow_that_init_writes(
+    tmp_path: Path, lisa_ci_repository: Path, wheelhouse: Path
+) -> None:
+    """Under act: the build job, the plan, the leg and the gate, each in a working tree of its own."""
+    caller = repository(tmp_path / "module", "cloud-amd64", "selftest-fails")
+    line = line_of(caller / "tests/selftest/widget.c", "EXPECT_EQ(EINVAL, errno)")
+    shutil.copy(caller / "lisa-ci.yml", tmp_path / "lisa-ci.yml")
+    made = lisa_ci(caller, "init", ".", "--kernel-gate", "module", "--force", "--lisa-ci", f"lisa-ci/lisa-ci@{COMMIT}")
+    assert made.returncode == 0, made.stderr
+    shutil.copy(tmp_path / "lisa-ci.yml", caller / "lisa-ci.yml")
+    (caller / "build-kernel.sh").write_text(DELIVER)
+    workflow = caller / ".github/workflows/kernel-gate.yml"
+    # act does not tell a called workflow where it comes from; servers that do not either use the same inputs.
+    told = f"lisa-ci-repository: lisa-ci/lisa-ci\n      lisa-ci-ref: {COMMIT}\n      image-artifact: kernel"
+    workflow.write_text(workflow.read_text().replace("image-artifact: kernel", told))
+    run = run_act(
+        caller,
+        ".github/workflows/kernel-gate.yml",
+        event="pull_request",
+        payload={"pull_request": {"number": 7, "head": {"ref": "topic", "sha": COMMIT}, "base": {"ref": "main"}}},
+        work=tmp_path / "work",
+        repositories={"lisa-ci/lisa-ci": lisa_ci_repository, "module/widget": caller},
+        environment={
+            "GITHUB_REPOSITORY": "module/widget",
+            "GITHUB_REF": "refs/pull/7/merge",
+            "SHA_REF": COMMIT,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(wheelhouse),
+            "LISA_CI_CACHE": str(image.cache_folder()),  # the kernel need not be unpacked again
+        },
     )
-    assert "Expected EINVAL (22) == errno (5)" in text
+    assert run.exit != 0
+    assert run.job_failed("gate"), run.text[-5000:]
+    for job in ("kernel", "plan"):
+        assert not run.job_failed(job), "\n".join(run.lines.get(job, ()))[-3000:]
+    [found] = [each for each in run.annotations if each.level == "error" and "file" in each.properties]
+    assert (found.properties["file"], found.properties["line"]) == ("tests/selftest/widget.c", str(line))
+    assert "Expected EINVAL (22) == errno (5)" in found.message
+    assert "selftest#garbage" in found.properties["title"]
 
 
 def test_an_oops_shuts_the_gate_and_the_line_that_it_names_is_annotated(tmp_path: Path) -> None:

@@ -186,6 +186,17 @@ class TestModulesFromOutside:
         assert found.module_folder is not None
         assert (found.module_folder / "updates/mine.ko").read_bytes() == data
 
+    def test_the_kernel_itself_is_laid_out_once_and_stays_as_it_is(self, source: Path, tmp_path: Path) -> None:
+        data = b"..\0vermagic=" + RELEASE.encode() + b" SMP\0"
+        for number in range(2):
+            extra = fill(tmp_path / f"extra{number}", {"mine.ko": data + bytes([number])})
+            lay_out(source, delivery_digest(source, extra), extra)
+        plain = lay_out(source, delivery_digest(source))
+        assert plain.module_folder is not None
+        assert not (plain.module_folder / "updates").exists()
+        assert (plain.module_folder / "kernel/a.ko").stat().st_nlink == 3
+        assert (plain.module_folder / "modules.order").stat().st_nlink == 1
+
     def test_one_for_another_kernel_is_told(self, source: Path, tmp_path: Path) -> None:
         extra = fill(tmp_path / "extra", {"mine.ko": b"\0vermagic=6.1.0-56-amd64 SMP\0"})
         message = f"built for 6.1.0-56-amd64, and the kernel under test is {RELEASE}"
