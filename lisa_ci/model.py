@@ -217,10 +217,14 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nic:
-    """A network card beside the control NIC. ``outbound`` gives it a way out; without, it has no network at all."""
+    """A network card beside the control NIC. ``outbound`` gives it a way out; without, it has no network at all.
+
+    ``queues`` are pairs, one for receiving and one for sending.
+    """
 
     model: str = "virtio"
     outbound: bool = False
+    queues: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +281,7 @@ class Profile:
             **{f"disk_{bus.value}": sum(disk.bus is bus for disk in self.disks) for bus in Bus},
             "nvme_namespaces": max((disk.namespaces for disk in self.disks if disk.bus is Bus.NVME), default=0),
             "disk_queues": max((max(1, disk.queues) for disk in self.disks), default=0),
+            "nic_queues": max((1, *(nic.queues for nic in self.nics))),
             "numa_nodes": self.numa_nodes,
             "tpm": self.tpm,
             "secure_boot": self.secure_boot,
@@ -295,6 +300,11 @@ def contradictions(profile: Profile) -> tuple[str, ...]:
         found.append("a disk with 'bus: sata' has one queue")
     if any(disk.queues > profile.cores for disk in profile.disks):
         found.append("a disk has at most one of 'queues' for each of the 'cores'")
+    several = [nic for nic in profile.nics if nic.queues > 1]
+    if any(nic.model != "virtio" or nic.outbound for nic in several):
+        found.append("only a NIC with 'model: virtio' and no 'outbound' has several 'queues'")
+    if any(nic.queues > profile.cores for nic in several):
+        found.append("a NIC has at most one of 'queues' for each of the 'cores'")
     if profile.numa_nodes > profile.cores:
         found.append("'numa_nodes' needs at least one of the 'cores' for each")
     return tuple(found)

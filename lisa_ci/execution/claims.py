@@ -186,6 +186,16 @@ def _disk_queues(profile: Profile, seen: Hardware) -> str:
     return ""
 
 
+def _nic_queues(profile: Profile, seen: Hardware) -> str:
+    """A card that is not there at all is the business of ``nics``."""
+    for number, nic in enumerate(profile.nics, start=1):
+        address = nic_address(number)
+        found = [one.queues for one in seen.nics if one.address == address or not profile.names_devices]
+        if nic.queues > 1 and found and max(found) < nic.queues:
+            return f"{_claims(profile, 'nic_queues')}, the machine has {max(found)}"
+    return ""
+
+
 def _hotplug(profile: Profile, seen: Hardware) -> str:
     if not profile.hotplug or seen.slots:
         return ""
@@ -203,6 +213,7 @@ _CHECKED: Final[Mapping[str, Check]] = dict(
         *((f"disk_{bus.value}", _disks_on(bus)) for bus in Bus),
         ("nvme_namespaces", _namespaces),
         ("disk_queues", _disk_queues),
+        ("nic_queues", _nic_queues),
         _at_least("numa_nodes", lambda seen: seen.numa_nodes),
         _equal("tpm", lambda seen: seen.has_tpm),
         _equal("secure_boot", lambda seen: seen.secure_boot),

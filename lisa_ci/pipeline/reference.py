@@ -71,7 +71,8 @@ no interpolation: what is written is what is meant.
 Values are strict. Text that YAML takes for something else (`no`, `1.10`, `2024-01-01`) needs quotes, so that no
 spelling is lost. Whole numbers are plain decimal digits, flags are `true` or `false`, durations are `30s`, `5m`,
 `1h30m`, days are `2027-06-30`, in quotes or not. An id is also a folder, an artifact and a check: a-z, 0-9, `.`, `_`,
-`-`, a letter or digit first and last. Anchors, aliases and merge keys (`<<`) work; the file is UTF-8, at most 512 KiB, and one document.
+`-`, a letter or digit first and last. Anchors, aliases and merge keys (`<<`) work; the file is UTF-8, at most 512 KiB,
+and one document.
 """,
     "suite": """# The suite file, `suite.yaml`
 
@@ -211,14 +212,14 @@ to the login of the demo's image, measured {on}.
 _PROFILES_TAIL: Final = """
 ## What a profile claims is checked
 
-After the login, and before a case is believed, the machine is asked for its hardware: architecture, firmware, processors,
-memory, disks by serial number, size and bus, namespaces, queues, NICs by address and model, NUMA nodes, TPM, Secure Boot,
-slots for hot-plug. What is not there makes the claim false, and nothing is known about the image then: a case that asked
-for it is ERRORED.
+After the login, and before a case is believed, the machine is asked for its hardware: architecture, firmware,
+processors, memory, disks by serial number, size and bus, namespaces, queues, NICs by address and model, NUMA nodes,
+TPM, Secure Boot, slots for hot-plug. What is not there makes the claim false, and nothing is known about the image
+then: a case that asked for it is ERRORED.
 
 - **A device without a driver is there.** That it does not work is the image's failure, which cases find.
-- **Memory** may be less by a sixteenth, and by 64 MiB at least, which firmware keeps; by a quarter where the kernel does
-  not pass on the firmware's memory map (then its own share is missing as well).
+- **Memory** may be less by a sixteenth, and by 64 MiB at least, which firmware keeps; by a quarter where the kernel
+  does not pass on the firmware's memory map (then its own share is missing as well).
 - **Counts** are "at least"; firmware, architecture, TPM and Secure Boot are "equal".
 - **A machine that already runs** (platform `ssh`) has serial numbers and addresses of its own, so that there counts,
   buses and sizes are compared; one disk is taken for its own.
@@ -226,8 +227,6 @@ for it is ERRORED.
 
 ## What there is no profile for
 
-- **Several queues on a NIC**: QEMU's user-mode network has one. A tap device would be needed, and with it rights on the
-  host.
 - **microvm**: no PCI, no SMBIOS, so that half of the ways in are gone, and it boots slower under emulation.
 - **Secure Boot with the demo's image**: its boot loader is not signed. It is refused, and the leg says
   `Access Denied: Secure Boot`. Images with shim and a signed GRUB boot.
@@ -245,7 +244,7 @@ def _profiles_page() -> str:
 
 def _profile_row(profile: Profile) -> str:
     disks = ", ".join(map(_disk_words, profile.disks)) or "-"
-    nics = ", ".join(nic.model for nic in profile.nics) or "-"
+    nics = ", ".join(nic.model + (f" ({nic.queues} queues)" if nic.queues > 1 else "") for nic in profile.nics) or "-"
     more = [
         *([f"{profile.numa_nodes} NUMA nodes"] if profile.numa_nodes > 1 else []),
         *(["Secure Boot"] if profile.secure_boot else []),
@@ -264,7 +263,8 @@ def _disk_words(disk: Disk) -> str:
 
 def _host_row(profile: Profile, figures: Measured) -> str:
     firmware = "OVMF with Secure Boot" if profile.secure_boot else "OVMF" if profile.firmware is Firmware.UEFI else ""
-    needs = ", ".join(filter(None, (firmware, "swtpm" if profile.tpm else ""))) or "-"
+    tap = "/dev/net/tun and user namespaces" if any(nic.queues > 1 for nic in profile.nics) else ""
+    needs = ", ".join(filter(None, (firmware, "swtpm" if profile.tpm else "", tap))) or "-"
     reason = figures.no_snapshot.get(profile.name)
     snapshot = f"no: QEMU cannot keep the state of {reason}" if reason else "yes"
     seconds = figures.boot_seconds.get(profile.name)

@@ -229,6 +229,12 @@ NIC: Final = Table(
     settings=(
         setting(Nic, "model", Choice(choices=NIC_MODELS), "Card that the machine sees."),
         setting(Nic, "outbound", Flag(), "Gives the card a way to the outside; without, it reaches nothing."),
+        setting(
+            Nic,
+            "queues",
+            Whole(least=1, most=64),
+            "Pairs of queues, at most one for each core. Several only with `model: virtio` and without `outbound`.",
+        ),
     ),
 )
 

@@ -39,7 +39,7 @@ SPREAD = Profile(
         Disk(size_mib=96, bus=Bus.SCSI, queues=2),
         Disk(size_mib=96, bus=Bus.SATA),
     ),
-    nics=(Nic(), Nic(model="e1000e")),
+    nics=(Nic(queues=2), Nic(model="e1000e")),
 )
 TRUSTED = Profile(
     name="trusted", firmware=Firmware.UEFI, memory_mib=768, tpm=True, hotplug=True, disks=(Disk(size_mib=64),)
@@ -124,6 +124,7 @@ class TestManyDevices:
             (replace(SPREAD, cores=3), {"cores"}),
             (replace(SPREAD, memory_mib=2048), {"memory_mib"}),
             (replace(SPREAD, numa_nodes=3), {"numa_nodes"}),
+            (replace(SPREAD, nics=(Nic(queues=3), SPREAD.nics[1])), {"nic_queues"}),
             (replace(SPREAD, disks=(*SPREAD.disks, Disk())), {"disks", "disk_virtio"}),
             (replace(SPREAD, disks=(Disk(size_mib=65), *SPREAD.disks[1:])), {"disks", "disk_virtio"}),
             (replace(SPREAD, firmware=Firmware.UEFI, secure_boot=True), {"firmware", "secure_boot"}),

@@ -7,7 +7,9 @@ is the first virtio disk, the control NIC is in slot 3) must not depend on what 
 
 from __future__ import annotations
 
+import itertools
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ from lisa_ci.model import (
     contradictions,
     nic_address,
 )
+from lisa_ci.platforms.qemu import taps
 from lisa_ci.platforms.qemu.acceleration import MACHINE, Acceleration
 
 QMP_FD: Final = 4  # a single digit: dash cannot close others
@@ -107,6 +110,12 @@ def arguments(
         *_credentials(machine.credentials),
     )
     return (emulator, *options)
+
+
+def with_taps(profile: Profile, command: Sequence[str]) -> tuple[str, ...]:
+    """``command``, started with a tap device for each NIC with several queues."""
+    wanted = [f"nic{number}={nic.queues}" for number, nic in enumerate(profile.nics, start=1) if nic.queues > 1]
+    return (sys.executable, "-I", taps.__file__, *wanted, "--", *command) if wanted else tuple(command)
 
 
 def writable_nodes(profile: Profile, *, has_modules: bool = False) -> tuple[str, ...]:
@@ -306,11 +315,22 @@ def _nvme(disk: Disk, number: int, nodes: Sequence[str], slot: int) -> Iterator[
 
 
 def _nics(profile: Profile, slots: Iterator[int]) -> Iterator[str]:
-    """Each has a network of its own: two in the control network would take the route to us away."""
+    """Each has a network of its own: two in the control network would take the route to us away.
+
+    Those with several queues get taps, whose file descriptors ``with_taps`` opens in this order.
+    """
+    descriptors = itertools.count(taps.FIRST_FD)
     for number, nic in enumerate(profile.nics, start=1):
-        restrict = "off" if nic.outbound else "on"
-        yield from ("-netdev", f"user,id=nic{number},restrict={restrict},ipv6=off,net=10.0.{100 + number}.0/24")
-        device = f"{NIC_DEVICES[nic.model]},netdev=nic{number},mac={nic_address(number)},romfile="
+        queues = ""
+        if nic.queues > 1:
+            numbers = ":".join(str(next(descriptors)) for _ in range(nic.queues))
+            yield from ("-netdev", f"tap,id=nic{number},fds={numbers}")
+            # An interrupt for each queue of a pair, and two for the rest.
+            queues = f",mq=on,vectors={2 * nic.queues + 2}"
+        else:
+            restrict = "off" if nic.outbound else "on"
+            yield from ("-netdev", f"user,id=nic{number},restrict={restrict},ipv6=off,net=10.0.{100 + number}.0/24")
+        device = f"{NIC_DEVICES[nic.model]},netdev=nic{number},mac={nic_address(number)},romfile={queues}"
         yield from ("-device", f"{device},addr={next(slots):#x}")
 
 

@@ -78,7 +78,9 @@ def run_machine(
         arguments = command_line.arguments(
             EMULATOR, profile, files, chosen, name=place.id, kernel=booted(boot) if boot else None
         )
-        guard.start(arguments, beside=tpm.beside(guard.scratch.folder) if profile.tpm else "")
+        guard.start(
+            command_line.with_taps(profile, arguments), beside=tpm.beside(guard.scratch.folder) if profile.tpm else ""
+        )
         port = _port(qmp, guard)
         emit(
             Message(

@@ -10,17 +10,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from lisa_ci import host
+from lisa_ci import host, process
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Emit
 from lisa_ci.model import Access, Lease, Leftover, Profile, Subject, Timeouts
 from lisa_ci.platforms.qemu import scratch, storage, tpm
-from lisa_ci.platforms.qemu.command_line import needs_uefi, shape_problems
+from lisa_ci.platforms.qemu.command_line import needs_uefi, shape_problems, with_taps
 from lisa_ci.platforms.qemu.diagnosis import diagnose
 from lisa_ci.platforms.qemu.machine import EMULATOR, Member, run_machine
 from lisa_ci.protocols import Machine
 
 _PROGRAMS: Final = (EMULATOR, "qemu-img", "setpriv")
+_TAP_LIMIT: Final = timedelta(seconds=20)
 _OVERHEAD_MIB: Final = 256  # QEMU's own memory beside the guest's
 
 
@@ -87,6 +88,7 @@ class QemuPlatform:
             missing.append(tpm.PROGRAM)
         if missing:
             found.append(f"this host lacks {', '.join(missing)}; {host.install_hint(missing)}")
+        found += _tap_problems(profile)
         available = available_mib(Path("/proc/meminfo").read_text())
         needed = profile.memory_mib + _OVERHEAD_MIB
         if available is not None and available < needed:
@@ -110,6 +112,20 @@ class QemuPlatform:
 
     def sweep(self, *, now: datetime) -> Sequence[Leftover]:
         return scratch.sweep(now)
+
+
+def _tap_problems(profile: Profile) -> list[str]:
+    """A tap is tried: whether it is allowed depends on the kernel, its security modules, and the container around."""
+    command = with_taps(profile, ["true"])
+    if len(command) == 1:
+        return []
+    tried = process.run(command, timeout=_TAP_LIMIT)
+    if tried.exit == 0:
+        return []
+    said = " ".join(tried.stderr.decode("utf-8", "replace").split())[-200:] or f"exit {tried.exit}"
+    hint = "/dev/net/tun has to be open to this user, and user namespaces allowed (on Ubuntu: sysctl"
+    hint += " kernel.apparmor_restrict_unprivileged_userns=0)"
+    return [f"profile {profile.name} has a NIC with several queues, which needs a tap device: {said}; {hint}"]
 
 
 def available_mib(meminfo: str) -> int | None:

@@ -45,6 +45,7 @@ RICH = Profile(
     firmware=Firmware.UEFI,
     disks=(Disk(bus=Bus.NVME, namespaces=3, queues=2),),
     numa_nodes=2,
+    nics=(Nic(queues=2),),
     tpm=True,
     secure_boot=True,
     hotplug=True,
@@ -64,6 +65,7 @@ disk=/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1|2097152|2|lisa-ci-
 disk=/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n2|2097152|2|lisa-ci-0
 disk=/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n3|2097152|2|lisa-ci-0
 nic=52:54:00:6c:63:00|virtio_net|1
+nic=52:54:00:6c:63:01|virtio_net|2
 end=
 """
 THERE = Profile(name="lab", platform="ssh", endpoint=Endpoint(host="h", host_key="k"))
@@ -224,6 +226,7 @@ def test_a_flood_of_facts_is_cut() -> None:
         ("tpm=/sys/class/tpm/tpm0\ntpm=/sys/firmware/acpi/tables/TPM2\n", "", {"tpm"}),
         ("tpm=/sys/class/tpm/tpm0\n", "", set()),
         ("slot=1\n", "", {"hotplug"}),
+        ("63:01|virtio_net|2", "63:01|virtio_net|1", {"nic_queues"}),
         ("0   1\n", "0   0\n", {"secure_boot"}),
         ("   6   0   0   0   1", "", {"secure_boot"}),
         ("efi_variables=62\nsecure_boot=   6   0   0   0   1", "efi_variables=0\nsecure_boot=", {"secure_boot"}),

@@ -21,6 +21,7 @@ def test_the_catalogue_has_the_profiles_that_people_expect() -> None:
         "nvme",
         "scsi",
         "multi-nic",
+        "multiqueue",
         "low-memory",
         "many-cores",
         "numa",
@@ -69,6 +70,12 @@ def test_capabilities_say_what_the_newer_profiles_are_for() -> None:
         ("{name: x, from: bios, disks: [{namespaces: 2}]}", "only a disk with 'bus: nvme' has several 'namespaces'"),
         ("{name: x, from: bios, disks: [{bus: sata, queues: 2}]}", "a disk with 'bus: sata' has one queue"),
         ("{name: x, from: nvme, cores: 1}", "a disk has at most one of 'queues' for each of the 'cores'"),
+        (
+            "{name: x, from: multiqueue, nics: [{queues: 5}]}",
+            "a NIC has at most one of 'queues' for each of the 'cores'",
+        ),
+        ("{name: x, from: bios, nics: [{queues: 2, outbound: true}]}", "only a NIC with 'model: virtio' and no"),
+        ("{name: x, from: bios, nics: [{queues: 2, model: igb}]}", "only a NIC with 'model: virtio' and no 'outbound'"),
         ("{name: x, from: numa, cores: 1}", "'numa_nodes' needs at least one of the 'cores' for each"),
     ],
 )

@@ -21,6 +21,7 @@ from lisa_ci.platforms.qemu.command_line import (
     device_count,
     disk_nodes,
     shape_problems,
+    with_taps,
     writable_nodes,
 )
 
@@ -39,6 +40,7 @@ EVERYTHING = Profile(
 SPREAD = Profile(
     name="spread",
     cores=3,
+    nics=(Nic(queues=3), Nic(), Nic(queues=2)),
     memory_mib=1000,
     numa_nodes=3,
     disks=(
@@ -243,6 +245,16 @@ def test_numa_nodes_share_every_processor_and_every_mebibyte(nodes: int, more: i
         list(range(cores)) if nodes > 1 else []
     )
     assert sum(sizes) == (memory_mib if nodes > 1 else 0)
+
+
+def test_taps_are_opened_in_the_order_in_which_cards_take_them() -> None:
+    words = with_taps(SPREAD, ["qemu", "-x"])
+    assert words[-5:] == ("nic1=3", "nic3=2", "--", "qemu", "-x")
+    assert [word for word in values(command(SPREAD), "-netdev") if "tap" in word] == [
+        "tap,id=nic1,fds=10:11:12",
+        "tap,id=nic3,fds=13:14",
+    ]
+    assert with_taps(EVERYTHING, ["qemu", "-x"]) == ("qemu", "-x")
 
 
 def test_shapes_that_contradict_themselves_are_told_before_any_cost() -> None:

@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from lisa_ci.model import Firmware, Profile
+from lisa_ci.model import Firmware, Nic, Profile
 from lisa_ci.platforms.qemu import QemuPlatform, platform, storage
 from lisa_ci.platforms.qemu.command_line import TPM_SOCKET
 from lisa_ci.platforms.qemu.machine import forwarded_port, start_hint
 from lisa_ci.platforms.qemu.platform import available_mib
 from lisa_ci.platforms.qemu.storage import find_firmware
 from lisa_ci.platforms.qemu.tpm import beside
+from lisa_ci.process import Finished
 
 USERNET = """Hub -1 (control):
   Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
@@ -82,6 +84,23 @@ def test_a_tpm_needs_its_program_and_secure_boot_its_firmware(monkeypatch: pytes
     ):
         [problem] = QemuPlatform().problems(profile)
         assert problem.startswith(missing)
+
+
+def test_a_host_that_gives_no_tap_says_so_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform.host, "find", lambda _: Path("/there"))
+    tried: list[list[str]] = []
+
+    def run(command: Sequence[str], **_: object) -> Finished:
+        tried.append(list(command))
+        return Finished(exit=1, stdout=b"", stderr=b"no tap device: [Errno 13] Permission denied: '/dev/net/tun'\n")
+
+    monkeypatch.setattr(platform.process, "run", run)
+    assert QemuPlatform().problems(Profile(name="one", memory_mib=1, nics=(Nic(),))) == []
+    assert tried == []
+    [problem] = QemuPlatform().problems(Profile(name="many", memory_mib=1, nics=(Nic(), Nic(queues=2))))
+    assert tried[0][-3:] == ["nic2=2", "--", "true"]
+    assert "many has a NIC with several queues, which needs a tap device: no tap device: [Errno 13]" in problem
+    assert "/dev/net/tun has to be open" in problem
 
 
 def test_secure_boot_takes_code_and_keys_that_belong_together(tmp_path: Path) -> None:
