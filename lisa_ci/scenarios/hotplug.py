@@ -63,6 +63,23 @@ dd if="/dev/$1" of="$folder/found" bs=1048576 count=8 2>/dev/null
 cmp "$folder/wanted" "$folder/found"
 """
 
+# $1 the address. udev renames a new card, and cannot once it is up.
+BRING_UP: Final = r"""
+PATH=$PATH:/usr/sbin:/sbin
+! command -v udevadm >/dev/null 2>&1 || udevadm settle --timeout=20
+for try in 1 2 3 4 5 6 7 8 9 10; do
+  for file in /sys/class/net/*/address; do
+    said=
+    read -r said <"$file" 2>/dev/null || :
+    [ "$said" = "$1" ] || continue
+    name=${file%/*}
+    ip link set "${name##*/}" up && exit 0
+  done
+  sleep 1
+done
+exit 1
+"""
+
 # $1 its folder. It runs until the folder is gone, and tells how often it compared, and what was wrong.
 LOAD: Final = r"""
 rm -rf "$1"
@@ -186,7 +203,7 @@ class HotplugScenario:
             name, _ = _watch(machine, "there", address)
             if not name:
                 return f"a NIC was plugged in, and {address} is not there within {APPEARS.seconds} s"
-            done = machine.run("ip", "link", "set", name, "up", timeout=_SHORT)
+            done = machine.run("sh", "-c", BRING_UP, "bring-up", address, timeout=_SHORT)
             return "" if done.exit == 0 else f"{name} cannot be brought up: {_said(done.output)}"
 
         yield from self._steps(("nic-appears", appears), ("nic-leaves", lambda: _leaves(group, machine, address)))

@@ -84,7 +84,7 @@ class World:
                 self.compared += not self._is("still")
                 said = "wanted found differ" if self._is("load") else ""
                 return Completed(exit=0, output=f"{self.compared}\n{said}\n".encode())
-            case ("ip", "link", "set", "eth1", "up"):
+            case ("sh", "-c", hotplug.BRING_UP, _, "address"):
                 return Completed(exit=2, output=b"no such device") if self._is("down") else Completed(exit=0)
             case _:
                 assert command == ("sleep", "1")
