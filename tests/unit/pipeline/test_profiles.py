@@ -7,6 +7,7 @@ import pytest
 
 from lisa_ci.model import Bus, Firmware, is_id
 from lisa_ci.pipeline import catalogue
+from lisa_ci.pipeline.profiles import measured
 from lisa_ci.platforms.qemu.command_line import shape_problems
 from tests.doubles.pipelines import LEAST_PIPELINE, THREE_CASES, problems_of, write_suite
 
@@ -60,6 +61,13 @@ def test_capabilities_say_what_the_newer_profiles_are_for() -> None:
     assert [name for name, profile in catalogue().items() if profile.capabilities["tpm"]] == ["tpm", "secure-boot"]
     assert [name for name, profile in catalogue().items() if profile.capabilities["secure_boot"]] == ["secure-boot"]
     assert [name for name, profile in catalogue().items() if profile.capabilities["hotplug"]] == ["hotplug"]
+
+
+def test_the_figures_beside_the_catalogue_are_of_its_profiles() -> None:
+    figures = measured()
+    assert set(figures.boot_seconds) <= set(catalogue()) - {"secure-boot"}, "the image that is timed is not signed"
+    has_nvme = {name for name, profile in catalogue().items() if any(disk.bus is Bus.NVME for disk in profile.disks)}
+    assert set(figures.no_snapshot) == has_nvme
 
 
 @pytest.mark.parametrize(
