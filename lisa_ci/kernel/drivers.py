@@ -60,6 +60,7 @@ _BASE: Final = (
     Driver(what="systemd", options=("CGROUPS", "INOTIFY_USER", "SIGNALFD", "TIMERFD", "EPOLL", "FHANDLE")),
     Driver(what="systemd's namespaces", options=("NAMESPACES", "UTS_NS", "IPC_NS", "PID_NS", "NET_NS")),
     Driver(what="the bus of all devices", options=("PCI", "ACPI")),
+    Driver(what="disks", options=("BLOCK",)),
     Driver(what="the serial console", options=("TTY", "SERIAL_8250", "SERIAL_8250_CONSOLE", "PRINTK")),
     Driver(what="the network", options=("NET", "INET")),
     Driver(what="local sockets", options=("UNIX",), modules=("unix",)),
@@ -69,7 +70,7 @@ _PARTITIONS: Final = Driver(
     what="the partition table of the root disk (or MSDOS_PARTITION)", options=("EFI_PARTITION",)
 )
 _VIRTIO: Final = Driver(what="virtio devices", options=("VIRTIO", "VIRTIO_PCI"), modules=("virtio", "virtio_pci"))
-_DISK: Final = Driver(what="the root disk", options=("BLOCK", "VIRTIO_BLK"), modules=("virtio_blk",))
+_DISK: Final = Driver(what="the root disk", options=("VIRTIO_BLK",), modules=("virtio_blk",))
 # Debian's udev would load it as well, but only from modules that are there by then.
 _CONTROL: Final = Driver(what="the control network card", options=("VIRTIO_NET",), modules=("virtio_net",))
 _DHCP: Final = Driver(what="DHCP", options=("PACKET",), modules=("af_packet",))
