@@ -103,7 +103,8 @@ class FarDesk:
     def start(self) -> subprocess.Popen[bytes]:
         """``lisa-ci run`` in the background."""
         return subprocess.Popen(
-            self.run_command,
+            # Tests that a shell started in the background ignore SIGINT, and so would their children.
+            ["env", "--default-signal=INT", *self.run_command],
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
             stderr=(self.folder / "stderr").open("wb"),
