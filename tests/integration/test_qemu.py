@@ -281,9 +281,18 @@ def test_an_image_that_boots_nothing_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_qemu_that_does_not_start_is_quoted(tmp_path: Path) -> None:
-    (tmp_path / "vmlinuz").write_bytes(b"no kernel")
-    with pytest.raises(ProvisioningError, match=r"QEMU did not start: .*kernel"):
-        provision(make_disk(tmp_path), tmp_path, kernel=Kernel(image=str(tmp_path / "vmlinuz")))
+    """By a kernel whose header leaves no room for an initrd."""
+    header = bytearray(1024)
+    header[0x1FE:0x208] = b"\x55\xaa\0\0HdrS\x06\x02"
+    header[0x20E:0x210] = b"\0\1"  # where the release stands, from 0x200 on
+    header[0x300:0x30E] = b"6.1.0 (a@b) #1"
+    (tmp_path / "vmlinuz").write_bytes(header)
+    (tmp_path / "initrd").write_bytes(b"initrd")
+    kernel = Kernel(
+        image=str(tmp_path / "vmlinuz"), initrd=str(tmp_path / "initrd"), command_line="root=/dev/vda1 console=ttyS0"
+    )
+    with pytest.raises(ProvisioningError, match=r"QEMU did not start: .*initrd is too large"):
+        provision(make_disk(tmp_path), tmp_path, kernel=kernel)
     assert left_of(tmp_path) == []
 
 
