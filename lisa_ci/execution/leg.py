@@ -11,6 +11,7 @@ import dataclasses
 import getpass
 import shlex
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -122,6 +123,11 @@ class _Leg:
 
     def run(self, platform: Platform, *, resume: bool) -> Run:
         self._run = dataclasses.replace(self._run, attempt=self.settings.attempt, only=self.settings.only)
+        with signals_held() as let_go:
+            return self._held(platform, let_go, resume=resume)
+
+    def _held(self, platform: Platform, let_go: Callable[[], None], *, resume: bool) -> Run:
+        """From the first file on, an interrupt finds a leg that knows its cases and can give each a result."""
         finished = self._begin(resume=resume)
         log = Log(self._folder.log, self._emit)
         self._emit = log.emit
@@ -133,6 +139,7 @@ class _Leg:
             ) as record:
                 try:
                     self._select(all_known(self._leg, self._suites), record)
+                    let_go()
                     self._in_machine(platform, record)
                     reason = ""
                 except LisaCiError as error:
@@ -490,6 +497,20 @@ class _Leg:
                     remove(group.machine, group.installed, timeout=_SHORT)
         except ProvisioningError as error:
             self._say(f"no telemetry: {error.message}", Level.WARNING)
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[Callable[[], None]]:
+    """SIGINT and SIGTERM come when the given function is called, or at the end of the block."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+
+    def let_go() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    try:
+        yield let_go
+    finally:
+        let_go()
 
 
 def is_ours(path: Path) -> bool:

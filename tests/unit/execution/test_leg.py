@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,6 +19,7 @@ from lisa_ci.drivers.shell import ShellDriver
 from lisa_ci.errors import LisaCiError, Loss, MachineLostError, PipelineError, ProvisioningError
 from lisa_ci.events import CaseEnded, Event, Message, StageEnded, StageStarted
 from lisa_ci.execution import run_leg
+from lisa_ci.execution.leg import signals_held
 from lisa_ci.model import (
     Access,
     Case,
@@ -491,3 +493,17 @@ def test_a_case_that_asks_for_what_the_profile_claims_falsely_is_not_judged(desk
     desk.run()
     assert desk.outcomes == {"boot#a": Outcome.PASSED, "boot#b": Outcome.ERRORED}
     assert desk.result("boot#b").message == "the profile claims cores 3, the machine does not tell its hardware"
+
+
+def test_an_interrupt_waits_until_the_leg_knows_its_cases() -> None:
+    reached = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), signals_held() as let_go:
+            signal.raise_signal(signal.SIGINT)
+            reached.append("held")
+            let_go()
+            reached.append("gone on")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert reached == ["held"]
