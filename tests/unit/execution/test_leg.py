@@ -497,13 +497,18 @@ def test_a_case_that_asks_for_what_the_profile_claims_falsely_is_not_judged(desk
 
 def test_an_interrupt_waits_until_the_leg_knows_its_cases() -> None:
     reached = []
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt), signals_held() as let_go:
+
+    def begin() -> None:
+        with signals_held() as let_go:
             signal.raise_signal(signal.SIGINT)
             reached.append("held")
             let_go()
             reached.append("gone on")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            begin()
     finally:
         signal.signal(signal.SIGINT, before)
     assert reached == ["held"]
