@@ -96,8 +96,8 @@ console:
         "lisa-ci.yml:12:59: error: unknown key 'categori'; did you mean 'category'?",
         (
             "lisa-ci.yml:13:68: error: 'category' must be one of panic, oops, bug, warning, lockdep, kasan, kcsan, "
-            "ubsan, soft-lockup, hard-lockup, hung-task, rcu-stall, oom-kill, machine-check, failed-root, emergency-shell, "
-            "initramfs-prompt, not 'ooops'; did you mean 'oops'?"
+            "ubsan, soft-lockup, hard-lockup, hung-task, rcu-stall, oom-kill, machine-check, failed-root, "
+            "emergency-shell, initramfs-prompt, not 'ooops'; did you mean 'oops'?"
         ),
     ]
 
