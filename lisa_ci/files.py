@@ -119,6 +119,31 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def walk(root: Path, inside: str = "", *, depth: int = 16) -> Iterator[tuple[str, str]]:
+    """Relative path of everything below ``root`` that is no folder, and why it is no file to read ('' for one).
+
+    Links are not followed, folders are entered ``depth`` deep. StorageError.
+    """
+    try:
+        with os.scandir(root / inside) as entries:
+            found = list(entries)
+    except OSError as error:
+        raise StorageError(f"cannot read {root / inside}: {error.strerror}") from error
+    for entry in found:
+        path = f"{inside}/{entry.name}" if inside else entry.name
+        if entry.is_symlink():
+            yield path, "a symbolic link"
+        elif entry.is_dir(follow_symlinks=False):
+            if depth:
+                yield from walk(root, path, depth=depth - 1)
+            else:
+                yield path, "a folder too deep"
+        elif entry.is_file(follow_symlinks=False):
+            yield path, ""
+        else:
+            yield path, "no regular file"
+
+
 def read_bounded(path: Path, limit: int) -> bytes:
     """The bytes of a regular file of at most ``limit`` bytes; a link, a device or a larger file is a DataError."""
     try:

@@ -14,11 +14,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Final
 
 from lisa_ci.archive.layout import ArchivedFile, NotArchived, compressor, path_flaw
 from lisa_ci.errors import DataError, StorageError
+from lisa_ci.files import walk
 from lisa_ci.scrub import Scrubber
 
 SMALL_BYTES: Final = 64 << 10
@@ -26,7 +27,6 @@ BUNDLE_BYTES: Final = 4 << 20
 FILE_LIMIT: Final = 16 << 30
 _FILES_MOST: Final = 200_000
 _TOLD_MOST: Final = 1000
-_DEPTH: Final = 16
 _BLOCK: Final = 256 << 10
 _SNIFF: Final = 8 << 10
 _IN_MEMORY: Final = 8 << 20
@@ -53,7 +53,7 @@ class Collected:
 def collect(root: Path, added: Mapping[str, Path]) -> Collected:
     """Read everything below ``root`` once, and ``added`` (path in the archive -> file). StorageError."""
     desk = _Desk()
-    there = {path: (root / path, problem) for path, problem in _walk(root, PurePosixPath(), 0)}
+    there = {path: (root / path, problem) for path, problem in walk(root)}
     there |= {path: (source, "") for path, source in added.items()}
     for path, (source, problem) in sorted(there.items()):
         desk.take(path, source, problem)
@@ -185,25 +185,3 @@ def _unfit(path: Path) -> str:
     except OSError as error:
         return f"it cannot be looked at: {error.strerror}"
     return f"it is larger than {FILE_LIMIT >> 30} GiB" if size > FILE_LIMIT else ""
-
-
-def _walk(root: Path, inside: PurePosixPath, depth: int) -> Iterator[tuple[str, str]]:
-    """Relative path of everything that is no folder, and why it cannot be archived ('' for a regular file)."""
-    try:
-        with os.scandir(root / inside) as entries:
-            found = list(entries)
-    except OSError as error:
-        raise StorageError(f"cannot read {root / inside}: {error.strerror}") from error
-    for entry in found:
-        path = inside / entry.name
-        if entry.is_symlink():
-            yield str(path), "a symbolic link"
-        elif entry.is_dir(follow_symlinks=False):
-            if depth < _DEPTH:
-                yield from _walk(root, path, depth + 1)
-            else:
-                yield str(path), "a folder too deep"
-        elif entry.is_file(follow_symlinks=False):
-            yield str(path), ""
-        else:
-            yield str(path), "no regular file"

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from lisa_ci.errors import PipelineError
-from lisa_ci.model import Case, Command, Risk
+from lisa_ci.model import Case, Command, Leg, Risk
 
 AHEAD: Final = 16  # cases that may run before the host has the result of an earlier one on its disk
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -83,3 +83,13 @@ def _quoted(words: Iterable[str]) -> str:
     if "\0" in quoted:
         raise PipelineError("a command or a variable has a zero byte in it")
     return quoted
+
+
+def environment(leg: Leg) -> dict[str, str]:
+    """What every case of a leg may know of its machine: ``LISA_CI_CORES=2`` and the like; truth is ``true``."""
+    facts = {f"LISA_CI_{name.upper()}": _text(value) for name, value in leg.profile.capabilities.items()}
+    return {**facts, "LISA_CI_PROFILE": leg.profile.name}
+
+
+def _text(value: int | str | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

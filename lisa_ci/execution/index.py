@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -23,7 +22,6 @@ NAME: Final = "index.json"
 INDEX_LIMIT: Final = 64 << 20
 _MOST: Final = 200_000  # files
 _LEFT_OUT: Final = 1000
-_DEPTH: Final = 16
 _BLOCK: Final = 1 << 20
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -85,7 +83,7 @@ def write(folder: LegFolder) -> Index:
     """Read every file of the folder once and write the index. LisaCiError where something cannot be read or written."""
     listed: list[IndexedFile] = []
     left_out: list[LeftOut] = []
-    for path, problem in sorted(_walk(folder.root, PurePosixPath(), 0)):
+    for path, problem in sorted(files.walk(folder.root)):
         if path == NAME:
             continue
         reason = problem or _unsafe(path) or ("too many files" if len(listed) >= _MOST else "")
@@ -114,7 +112,7 @@ def read(folder: LegFolder) -> Index:
 def differences(folder: LegFolder) -> list[str]:
     """What is not as the index says: a sentence for each file that is missing, changed, or not listed."""
     listed = {entry.path: entry for entry in read(folder).files}
-    there = {path for path, reason in _walk(folder.root, PurePosixPath(), 0) if not reason and path != NAME}
+    there = {path for path, reason in files.walk(folder.root) if not reason and path != NAME}
     found = [f"{path!r:.300} is not in the index" for path in sorted(there - set(listed)) if not _unsafe(path)]
     for path, entry in listed.items():
         now = _indexed(folder.root, path) if path in there else None
@@ -123,28 +121,6 @@ def differences(folder: LegFolder) -> list[str]:
         elif now.sha256 != entry.sha256:
             found.append(f"{path!r:.300} has changed")
     return found
-
-
-def _walk(root: Path, inside: PurePosixPath, depth: int) -> Iterator[tuple[str, str]]:
-    """Relative path of everything that is no folder, and why it cannot be listed ('' for a regular file)."""
-    try:
-        with os.scandir(root / inside) as entries:
-            found = list(entries)
-    except OSError as error:
-        raise LisaCiError(f"cannot read {root / inside}: {error.strerror}") from error
-    for entry in found:
-        path = inside / entry.name
-        if entry.is_symlink():
-            yield str(path), "a symbolic link"
-        elif entry.is_dir(follow_symlinks=False):
-            if depth < _DEPTH:
-                yield from _walk(root, path, depth + 1)
-            else:
-                yield str(path), "a folder too deep"
-        elif entry.is_file(follow_symlinks=False):
-            yield str(path), ""
-        else:
-            yield str(path), "no regular file"
 
 
 def _unsafe(path: str) -> str:

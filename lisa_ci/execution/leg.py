@@ -11,7 +11,6 @@ import dataclasses
 import getpass
 import shlex
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,7 @@ from lisa_ci import faults, files, scrub
 from lisa_ci.errors import LisaCiError, MachineLostError, PipelineError, ProvisioningError
 from lisa_ci.events import Emit, Level, Message, StageEnded, StageStarted
 from lisa_ci.execution import claims, collect, index, losses
-from lisa_ci.execution.caselist import Planned
+from lisa_ci.execution.caselist import Planned, environment
 from lisa_ci.execution.cases import CaseRunner
 from lisa_ci.execution.clock import Deadline
 from lisa_ci.execution.dialogue import Surroundings
@@ -33,6 +32,7 @@ from lisa_ci.execution.journal import locked, rewrite
 from lisa_ci.execution.kernel_log import KernelLog
 from lisa_ci.execution.record import Log, Record, errored, skipped
 from lisa_ci.execution.sampler import Sampling
+from lisa_ci.execution.signals import signals_held
 from lisa_ci.files import LegFolder
 from lisa_ci.model import Case, Command, Inventory, Isolation, Lease, Leg, Plan, Result, Run, Stage, Suite
 from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario
@@ -499,30 +499,6 @@ class _Leg:
             self._say(f"no telemetry: {error.message}", Level.WARNING)
 
 
-@contextlib.contextmanager
-def signals_held() -> Iterator[Callable[[], None]]:
-    """SIGINT and SIGTERM come when the given function is called, or at the end of the block."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-
-    def let_go() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-    try:
-        yield let_go
-    finally:
-        let_go()
-
-
 def is_ours(path: Path) -> bool:
     """A file that was being written when an earlier run was killed."""
     return path.name.startswith(".") and path.is_file() and not path.is_symlink()
-
-
-def environment(leg: Leg) -> dict[str, str]:
-    """What every case of a leg may know of its machine: ``LISA_CI_CORES=2`` and the like; truth is ``true``."""
-    facts = {f"LISA_CI_{name.upper()}": _text(value) for name, value in leg.profile.capabilities.items()}
-    return {**facts, "LISA_CI_PROFILE": leg.profile.name}
-
-
-def _text(value: int | str | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
