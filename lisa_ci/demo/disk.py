@@ -19,7 +19,6 @@ SIZE_MIB: Final = 1024
 ESP_START_MIB: Final = 1
 ESP_MIB: Final = 63
 ROOT_START_MIB: Final = ESP_START_MIB + ESP_MIB
-ROOT_MIB: Final = SIZE_MIB - ROOT_START_MIB - 1  # the last MiB belongs to the second copy of the partition table
 # On emulation, the self-tests of ciphers and the set-up of nested virtualisation take a third of the boot.
 COMMAND_LINE: Final = (
     "root=UUID={root} rw console=tty0 console=ttyS0,115200 cryptomgr.notests modprobe.blacklist=kvm_amd,kvm_intel"
@@ -81,10 +80,15 @@ class BootFiles:
     loader: Path
 
 
-def make_table(disk: Path, identity: Identity) -> None:
-    """An empty disk of SIZE_MIB (a sparse file) with its partition table."""
+def root_mib(size_mib: int) -> int:
+    """Of the root partition; the last MiB of a disk belongs to the second copy of the partition table."""
+    return size_mib - ROOT_START_MIB - 1
+
+
+def make_table(disk: Path, identity: Identity, *, size_mib: int) -> None:
+    """An empty disk (a sparse file) with its partition table."""
     with disk.open("wb") as file:
-        file.truncate(SIZE_MIB * MIB)
+        file.truncate(size_mib * MIB)
     table = _TABLE.format(
         disk=identity.disk,
         esp=identity.esp,
@@ -92,7 +96,7 @@ def make_table(disk: Path, identity: Identity) -> None:
         esp_start=ESP_START_MIB,
         esp_size=ESP_MIB,
         root_start=ROOT_START_MIB,
-        root_size=ROOT_MIB,
+        root_size=root_mib(size_mib),
     )
     process.check(["sfdisk", "--quiet", disk], stdin=table.encode(), timeout=_TIMEOUT)
 

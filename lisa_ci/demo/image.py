@@ -29,8 +29,9 @@ SUITE: Final = "bookworm"
 PLACE: Final = "image"
 MAX_AGE: Final = timedelta(days=14)
 RECIPE: Final = Path(__file__).parent / "recipe"
+KERNEL: Final = "linux-image-cloud-amd64"
 DISK_MIB: Final = 1100
-"""Free space that a build needs in its folder."""
+"""Free space that a build needs in its folder, beside what its disk is larger than the demo's."""
 
 _PROGRAMS: Final = ("mmdebstrap", "unshare", "setpriv", "mke2fs", "sfdisk", "mformat", "syslinux", "qemu-img")
 _BUILD_PREFIX: Final = ".lisa-ci-build-"
@@ -44,6 +45,7 @@ class Recipe:
     suite: str
     mirror: str
     packages: tuple[str, ...]
+    size_mib: int
     digest: str
 
     @property
@@ -51,14 +53,22 @@ class Recipe:
         return f"debian-{self.suite}-{self.digest[:12]}.qcow2"
 
 
-def recipe(suite: str = SUITE, mirror: str = "", more: Sequence[str] = ()) -> Recipe:
+def recipe(
+    suite: str = SUITE,
+    mirror: str = "",
+    *,
+    more: Sequence[str] = (),
+    kernel: str = KERNEL,
+    size_mib: int = disk.SIZE_MIB,
+) -> Recipe:
     """The recipe of this version of lisa-ci. ``mirror`` '' = the one this host is set up to use; ``more`` packages."""
-    layout = f"{disk.SIZE_MIB} {disk.ESP_MIB} {disk.COMMAND_LINE}"
-    parts = (files.tree_digest(RECIPE), suite, mirror, layout, *more)
+    layout = f"{size_mib} {disk.ESP_MIB} {disk.COMMAND_LINE}"
+    parts = (files.tree_digest(RECIPE), suite, mirror, layout, kernel, *more)
     return Recipe(
         suite=suite,
         mirror=mirror,
-        packages=(*_packages(), *more),
+        packages=(*_packages(), kernel, *more),
+        size_mib=size_mib,
         digest=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
     )
 
@@ -78,13 +88,16 @@ def build_image(
     mirror: str = "",
     max_age: timedelta = MAX_AGE,
     more: Sequence[str] = (),
+    kernel: str = KERNEL,
+    size_mib: int = disk.SIZE_MIB,
 ) -> Path:
     """The image, a qcow2 file in ``folder``: the one that is there where it is young enough, else a new one.
 
-    ``more``: packages beside those of the recipe; such an image has a name of its own.
+    ``more`` packages beside those of the recipe, another ``kernel`` package, another size of the disk: such an image
+    has a name of its own.
     ProvisioningError where this host cannot make it; an old one is used, with a warning, where a new one fails.
     """
-    chosen = recipe(suite, mirror, more)
+    chosen = recipe(suite, mirror, more=more, kernel=kernel, size_mib=size_mib)
     target = folder / chosen.file_name
     with _locked(folder):
         age = _age(target)
@@ -103,7 +116,7 @@ def build_image(
 
 def _build(chosen: Recipe, target: Path, emit: Emit) -> None:
     """Make the image beside ``target``, then give it its name. Whatever happens, no scratch file stays."""
-    _check_host(target.parent)
+    _check_host(target.parent, chosen.size_mib)
     gptmbr, loader = host.require("gptmbr.bin", "systemd-boot")
     identity = disk.Identity.of(chosen.digest)
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=_BUILD_PREFIX))
@@ -113,9 +126,9 @@ def _build(chosen: Recipe, target: Path, emit: Emit) -> None:
         (work / "apt.conf").write_text(_apt_settings())
         (work / "root.uuid").write_text(str(identity.root))
         raw, log = work / "disk.raw", target.with_suffix(".log")
-        disk.make_table(raw, identity)
+        disk.make_table(raw, identity, size_mib=chosen.size_mib)
         what = (chosen.suite, ",".join(chosen.packages), str(identity.root))
-        where = (str(disk.ROOT_START_MIB * disk.MIB), str(disk.ROOT_MIB * 1024))
+        where = (str(disk.ROOT_START_MIB * disk.MIB), str(disk.root_mib(chosen.size_mib) * 1024))
         rootfs.make(RECIPE / "rootfs.sh", (work, *what, *where), log=log, place=PLACE, emit=emit)
         with rootfs.stage(PLACE, "disk", emit):
             boot = disk.BootFiles(kernel=work / "vmlinuz", initrd=work / "initrd.img", gptmbr=gptmbr, loader=loader)
@@ -128,14 +141,15 @@ def _build(chosen: Recipe, target: Path, emit: Emit) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _check_host(folder: Path) -> None:
+def _check_host(folder: Path, size_mib: int) -> None:
     if platform.machine() != "x86_64":
         raise ProvisioningError(f"the demo's image is made for x86_64, and this host is {platform.machine()}")
     host.require(*_PROGRAMS, "debian-archive-keyring", *(() if os.geteuid() == 0 else ("newuidmap",)))
     free = shutil.disk_usage(folder).free >> 20
-    if free < DISK_MIB:
+    needed = DISK_MIB + size_mib - disk.SIZE_MIB
+    if free < needed:
         hint = "make room, or set LISA_CI_CACHE to a folder on another disk"
-        raise ProvisioningError(f"{folder} has {free} MiB free, the image needs {DISK_MIB} to be made", hint=hint)
+        raise ProvisioningError(f"{folder} has {free} MiB free, the image needs {needed} to be made", hint=hint)
     if found := rootfs.problems():
         raise ProvisioningError("; ".join(found), hint="'lisa-ci doctor' shows all that is missing")
 

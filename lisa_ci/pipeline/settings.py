@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from lisa_ci.model import (
     Access,
     Arch,
     Become,
-    Bus,
-    Disk,
-    Endpoint,
     Firmware,
     ImageFormat,
     ImageSource,
     Kernel,
-    Nic,
     Pipeline,
-    Profile,
     ReleaseSettings,
     SuiteSelection,
     Timeouts,
     WayIn,
 )
 from lisa_ci.pipeline.console_settings import CONSOLE
-from lisa_ci.pipeline.kinds import Choice, Duration, Flag, Id, Text, Whole
-from lisa_ci.pipeline.reading import Kind
-from lisa_ci.pipeline.tables import ABSENT, Either, ListOf, MapOf, Setting, Table
+from lisa_ci.pipeline.kinds import Choice, Duration, Flag, Text, Whole
+from lisa_ci.pipeline.profile_settings import PROFILE
+from lisa_ci.pipeline.setting import GLOB, PATH, PROFILE_NAME, REASON, setting
+from lisa_ci.pipeline.tables import Either, ListOf, MapOf, Setting, Table
 
-NIC_MODELS: Final = ("virtio", "e1000", "e1000e", "igb", "rtl8139", "vmxnet3")
 RELEASE_FORMATS: Final = (ImageFormat.VHD, ImageFormat.QCOW2)
-LEG_SUFFIX: Final = r"\.[0-9]+of[0-9]+$"
 _VERSION: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._+~-]{0,126}[A-Za-z0-9])?"
-
-PATH: Final = Text(words="a path", most=1000)
-GLOB: Final = Text(
-    words="a name or a glob (*, ?, [...])",
-    pattern=r"[a-z0-9._*?\[\]!-]+",
-    most=128,
-    hint="names hold a-z, 0-9, '.', '_' and '-'",
-)
-PROFILE_NAME: Final = Id(refuse=LEG_SUFFIX, refuse_words="an ending like '.1of4' names a part of a leg")
-REASON: Final = Text(words="a reason, in words", most=300)
-
-
-def setting(of: type[Any], name: str, kind: Kind, description: str, *, example: object = ABSENT) -> Setting:
-    """A setting whose default is that of the model's field: there is no second place for it."""
-    field = next(field for field in dataclasses.fields(of) if field.name == name)
-    has_default = field.default is not dataclasses.MISSING and field.default not in (None, "", ())
-    default = field.default if has_default else ABSENT
-    return Setting(name=name, kind=kind, description=description, default=default, example=example)
-
 
 IMAGE: Final = Table(
     title="image",
@@ -197,149 +171,6 @@ ACCESS: Final = Table(
             PATH,
             "Path of the private key that the machine already accepts. Only with `way_in: key`.",
             example="keys/id_ed25519",
-        ),
-    ),
-)
-
-DISK: Final = Table(
-    title="disk",
-    description="A data disk beside the image's own: empty, thrown away with the machine.",
-    settings=(
-        setting(Disk, "size_mib", Whole(least=1, most=16 << 20), "Size in MiB. It takes no space until written to."),
-        setting(Disk, "bus", Choice(of=Bus), "Bus that the disk sits on."),
-        setting(
-            Disk,
-            "namespaces",
-            Whole(least=1, most=32),
-            "Block devices of this size behind one NVMe controller. Only with `bus: nvme`.",
-        ),
-        setting(
-            Disk,
-            "queues",
-            Whole(least=0, most=64),
-            "Queues that the machine's kernel finds, at most one for each core; 0 leaves that to the platform. Not "
-            "with `bus: sata`; disks on the `scsi` bus share the most that one of them asks for.",
-        ),
-    ),
-)
-
-NIC: Final = Table(
-    title="nic",
-    description="A network card beside the one that tests are driven over.",
-    settings=(
-        setting(Nic, "model", Choice(choices=NIC_MODELS), "Card that the machine sees."),
-        setting(Nic, "outbound", Flag(), "Gives the card a way to the outside; without, it reaches nothing."),
-        setting(
-            Nic,
-            "queues",
-            Whole(least=1, most=64),
-            "Pairs of queues, at most one for each core. Several only with `model: virtio` and without `outbound`.",
-        ),
-    ),
-)
-
-ENDPOINT: Final = Table(
-    title="endpoint",
-    description="A machine that already runs (platform `ssh`).",
-    settings=(
-        Setting(
-            name="host",
-            kind=Text(
-                words="a host name or address",
-                pattern=r"[A-Za-z0-9:](?:[A-Za-z0-9.:-]*[A-Za-z0-9:])?",
-                most=253,
-                hint="without user and port: they have keys of their own",
-            ),
-            description="Name or address where it listens.",
-            is_required=True,
-            example="192.0.2.10",
-        ),
-        setting(Endpoint, "port", Whole(least=1, most=65535), "Port of its SSH server."),
-        Setting(
-            name="host_key",
-            kind=Text(
-                words="a public key 'TYPE BASE64'",
-                pattern=r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) [A-Za-z0-9+/]{40,2000}={0,2}",
-                most=2100,
-                hint="ssh-keyscan HOST prints it; compare it with the machine's own before you trust it",
-            ),
-            description="The machine's public host key, `TYPE BASE64`. No other key is accepted.",
-            is_required=True,
-            example="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5rLkxKVPKmkYJ0jMGJvmDvXyyhiFSz6YvcYFOWDhVu",
-        ),
-    ),
-)
-
-PROFILE: Final = Table(
-    title="profile",
-    description="A hardware profile: the shape a machine is made with. Keys that are given replace those of `from`.",
-    settings=(
-        Setting(
-            name="name",
-            kind=PROFILE_NAME,
-            description="Names the profile, its leg, folder, artifact and check.",
-            is_required=True,
-            example="uefi-nvme",
-        ),
-        Setting(
-            name="from",
-            kind=PROFILE_NAME,
-            description="Profile to start from: of the catalogue (docs/profiles.md), or an earlier one of this file.",
-            example="uefi",
-        ),
-        setting(
-            Profile,
-            "description",
-            Text(words="a sentence", most=300),
-            "What the profile is for.",
-            example="UEFI with NVMe",
-        ),
-        setting(
-            Profile, "platform", Text(words="a platform", pattern="[a-z0-9_-]+", most=50), "What makes the machine."
-        ),
-        setting(Profile, "arch", Choice(of=Arch), "Processor architecture of the machine."),
-        setting(Profile, "firmware", Choice(of=Firmware), "Firmware that the machine boots with."),
-        setting(Profile, "cores", Whole(least=1, most=1024), "Number of processors."),
-        setting(Profile, "memory_mib", Whole(least=64, most=16 << 20), "Memory in MiB."),
-        setting(
-            Profile,
-            "disks",
-            ListOf(kind=DISK, most=64),
-            "Data disks beside the image's own.",
-            example=[{"bus": "nvme"}],
-        ),
-        setting(
-            Profile,
-            "nics",
-            ListOf(kind=NIC, most=16),
-            "Network cards beside the control NIC.",
-            example=[{"model": "e1000e"}],
-        ),
-        setting(
-            Profile,
-            "numa_nodes",
-            Whole(least=1, most=64),
-            "NUMA nodes that processors and memory are spread over, evenly.",
-        ),
-        setting(Profile, "tpm", Flag(), "A TPM 2.0 of its own, empty at the start (by swtpm)."),
-        setting(
-            Profile,
-            "secure_boot",
-            Flag(),
-            "UEFI with Secure Boot enforced and Microsoft's keys enrolled. The image needs a signed boot loader.",
-        ),
-        setting(
-            Profile,
-            "hotplug",
-            Flag(),
-            "Four free PCIe ports for disks and NICs, as many processors and as much memory again, and slots for them.",
-        ),
-        setting(Profile, "endpoint", ENDPOINT, "The running machine that is this profile (platform `ssh`)."),
-        setting(
-            Profile,
-            "runs_on",
-            Text(words="a runner label", pattern=r"[A-Za-z0-9](?:[A-Za-z0-9._ -]*[A-Za-z0-9])?", most=100),
-            "Label of the GitHub runner that the leg runs on.",
         ),
     ),
 )

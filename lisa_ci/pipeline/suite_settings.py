@@ -11,7 +11,8 @@ from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.document import ListNode, MappingNode, Node, shown
 from lisa_ci.pipeline.kinds import Choice, Duration, Flag, Id, Text, Whole
 from lisa_ci.pipeline.reading import Found, Kind, Reading, Schema, describe
-from lisa_ci.pipeline.settings import ENVIRONMENT, setting
+from lisa_ci.pipeline.setting import setting
+from lisa_ci.pipeline.settings import ENVIRONMENT
 from lisa_ci.pipeline.tables import Either, ListOf, Setting, Table
 
 _WORDS: Final = {"arch": Choice(of=Arch), "firmware": Choice(of=Firmware)}

@@ -25,6 +25,24 @@ def demo_image_path(more: tuple[str, ...] = ()) -> Path:
     return build_image(Path(own) if own else cache_folder(), lambda _: None, more=more)
 
 
+FIELD_PACKAGES = (
+    *("btrfs-progs", "cryptsetup-bin", "dosfstools", "fio", "gdisk", "lvm2", "mdadm", "multipath-tools", "nvme-cli"),
+    *("open-iscsi", "parted", "quota", "sg3-utils", "smartmontools", "tgt", "xfsprogs"),
+    *("bind9-dnsutils", "bridge-utils", "ethtool", "iperf3", "iproute2", "isc-dhcp-client", "nftables", "pciutils"),
+    *("tcpdump", "wireguard-tools", "ibverbs-providers", "ibverbs-utils", "perftest", "rdma-core", "rdmacm-utils"),
+    *("apparmor", "efibootmgr", "hwloc-nox", "kexec-tools", "keyutils", "makedumpfile", "mokutil", "numactl"),
+    *("openssl", "stress-ng", "tpm2-tools", "util-linux-extra"),
+)
+
+
+@functools.cache
+def field_image_path() -> Path:
+    """As the demo's image, with Debian's whole kernel and the tools that suites of storage, network and so on use."""
+    own = os.environ.get("LISA_CI_TEST_CACHE")
+    folder = Path(own) if own else cache_folder()
+    return build_image(folder, lambda _: None, more=FIELD_PACKAGES, kernel="linux-image-amd64", size_mib=2560)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditedImage:
     """A raw copy of an image of ours, changed by debugfs and mtools: no mount, no root."""

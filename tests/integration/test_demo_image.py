@@ -70,7 +70,7 @@ def test_the_file_system_is_whole(raw: Path, tmp_path: Path) -> None:
     root = tmp_path / "root.ext4"
     with raw.open("rb") as source:
         source.seek(disk.ROOT_START_MIB * disk.MIB)
-        root.write_bytes(source.read(disk.ROOT_MIB * disk.MIB))
+        root.write_bytes(source.read(disk.root_mib(disk.SIZE_MIB) * disk.MIB))
     finished = process.run(["e2fsck", "-fn", root], timeout=TOOL_LIMIT)
     assert finished.exit == 0, finished.stdout
 

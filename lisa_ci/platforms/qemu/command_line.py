@@ -20,6 +20,7 @@ from lisa_ci.model import (
     DISK_SERIAL,
     Arch,
     Bus,
+    Confidential,
     Disk,
     Firmware,
     ImageFormat,
@@ -155,6 +156,9 @@ def shape_problems(profile: Profile) -> list[str]:
         problems.append(f"profile {profile.name}: the qemu platform gives NUMA nodes or hot-plug, not both")
     if profile.numa_nodes > 1 and profile.memory_mib // profile.numa_nodes < LEAST_NODE_MIB:
         problems.append(f"profile {profile.name}: a NUMA node needs at least {LEAST_NODE_MIB} MiB")
+    real = [name for name in ("gpus", "fpgas", "rdma") if profile.capabilities[name]]
+    real += [profile.confidential] if profile.confidential is not Confidential.NONE else []
+    problems += [f"profile {profile.name} wants {name}, which the qemu platform cannot give" for name in real]
     known = ", ".join(NIC_DEVICES)
     unknown = [nic.model for nic in profile.nics if nic.model not in NIC_DEVICES]
     problems += [f"profile {profile.name}: unknown NIC model '{model}'; known: {known}" for model in unknown]

@@ -108,7 +108,7 @@ def test_the_cache_folder_is_the_user_s_or_the_one_named(monkeypatch: pytest.Mon
 
 
 def test_the_recipe_names_its_packages_once_each() -> None:
-    packages = image._packages()
+    packages = image.recipe().packages
     assert len(packages) == len(set(packages))
     assert {"linux-image-cloud-amd64", "openssh-server", "systemd-sysv"} <= set(packages)
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name) for name in packages)
@@ -128,4 +128,4 @@ def test_the_ids_of_a_disk_follow_from_its_recipe() -> None:
 
 def test_the_partitions_fill_the_disk_in_whole_mebibytes() -> None:
     assert disk.ESP_START_MIB + disk.ESP_MIB == disk.ROOT_START_MIB
-    assert disk.ROOT_START_MIB + disk.ROOT_MIB + 1 == disk.SIZE_MIB
+    assert disk.ROOT_START_MIB + disk.root_mib(disk.SIZE_MIB) + 1 == disk.SIZE_MIB

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from lisa_ci import files
+from lisa_ci.pipeline.profile_settings import NIC_MODELS
 from lisa_ci.pipeline.reference import TABLES, markdown, schema_json
-from lisa_ci.pipeline.settings import NIC_MODELS
 from lisa_ci.pipeline.tables import ABSENT, Either, ListOf, Setting, Table, plain_json
 from lisa_ci.platforms.qemu.command_line import NIC_DEVICES
 from tests.doubles.pipelines import (
