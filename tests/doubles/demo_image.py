@@ -28,10 +28,11 @@ def demo_image_path(more: tuple[str, ...] = ()) -> Path:
 FIELD_PACKAGES = (
     *("btrfs-progs", "cryptsetup-bin", "dosfstools", "fio", "gdisk", "lvm2", "mdadm", "multipath-tools", "nvme-cli"),
     *("open-iscsi", "parted", "quota", "sg3-utils", "smartmontools", "tgt", "xfsprogs"),
-    *("bind9-dnsutils", "bridge-utils", "ethtool", "iperf3", "iproute2", "isc-dhcp-client", "nftables", "pciutils"),
+    *("bind9-dnsutils", "bridge-utils", "conntrack", "dnsmasq-base", "ethtool", "iperf3", "iproute2"),
+    *("isc-dhcp-client", "nftables", "pciutils", "socat"),
     *("tcpdump", "wireguard-tools", "ibverbs-providers", "ibverbs-utils", "perftest", "rdma-core", "rdmacm-utils"),
     *("apparmor", "efibootmgr", "hwloc-nox", "kexec-tools", "keyutils", "makedumpfile", "mokutil", "numactl"),
-    *("openssl", "stress-ng", "tpm2-tools", "util-linux-extra"),
+    *("grub-efi-amd64-signed", "libcap2-bin", "openssl", "shim-signed", "stress-ng", "tpm2-tools", "util-linux-extra"),
 )
 
 
