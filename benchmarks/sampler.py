@@ -38,6 +38,7 @@ PEERS = {
 SHELLS = {"dash": ("dash",), "bash": ("bash", "--posix"), "busybox (has its own awk)": ("busybox", "ash")}
 WITHOUT_AWK = "PATH=/nonexistent\n"
 TARGET_PERCENT = 1.0
+OWNER = "lisa-ci-0123456789ab"
 
 
 def start(*command: str) -> subprocess.Popen[bytes]:
@@ -62,8 +63,8 @@ def end(process: subprocess.Popen[bytes]) -> float:
 
 def side_by_side(seconds: int) -> dict[str, float]:
     """Percent of one processor, by contender."""
-    ours = {f"lisa-ci, {name}": start(*shell, "-c", WITHOUT_AWK + script(), "s") for name, shell in SHELLS.items()}
-    ours["lisa-ci, awk"] = start("sh", "-c", script(), "s")
+    ours = {f"lisa-ci, {name}": start(*shell, "-c", WITHOUT_AWK + script(OWNER), "s") for name, shell in SHELLS.items()}
+    ours["lisa-ci, awk"] = start("sh", "-c", script(OWNER), "s")
     peers = {name: start("dash", "-c", line) for name, line in PEERS.items()}
     began = time.monotonic()
     for number in range(seconds):
@@ -79,7 +80,7 @@ def over_ssh(seconds: int) -> tuple[float, int]:
     """The same for the sampler of a leg with its share of sshd, and the samples that came."""
     with tempfile.TemporaryDirectory() as name, sshd(Path(name)) as login:
         with contextlib.closing(connect(login, timeout=timedelta(minutes=1))) as machine:
-            sampler = Sampler(machine, Path(name) / "telemetry", emit=print)
+            sampler = Sampler(machine, Path(name) / "telemetry", OWNER, emit=print)
             with sampler:
                 time.sleep(2)
                 family = list(relatives(name))

@@ -42,8 +42,18 @@ echo "$folder"
 """
 
 _NAME: Final = re.compile(r"lisa-ci-[0-9a-f]{12}")
-# A runner that lost its host keeps its scratch folder for a replay.
-_REMOVE: Final = r"""
+SAMPLER: Final = "lisa-ci-sampler"
+# A runner that lost its host keeps its scratch folder for a replay. A sampler whose connection has stalled waits for
+# ever: it is known by the first line of its command (sampler.sh), whose NULs a shell leaves out.
+_REMOVE: Final = rf"""
+for process in /proc/[0-9]*; do
+  line=
+  {{ IFS= read -r line <"$process/cmdline"; }} 2>/dev/null
+  case $line in *{SAMPLER}*) ;; *) continue ;; esac
+  for folder; do
+    case $line in *"{SAMPLER} ${{folder##*/}} "*) kill -s KILL "${{process##*/}}" 2>/dev/null ;; esac
+  done
+done
 for folder; do
   scratch=
   [ ! -e "$folder/run" ] || read -r token main scratch rest <"$folder/run"

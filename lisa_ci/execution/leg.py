@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from lisa_ci import faults, files, scrub
@@ -262,6 +262,7 @@ class _Leg:
         )
         self._scratch.mkdir(mode=0o700, exist_ok=True)
         self._kernel = KernelLog(self._plan.console, today=self._run.started.date())
+        sampling = Sampling(self._folder.telemetry, emit=self._emit)
         group = Group(
             lambda: platform.provision(
                 self._leg.profile,
@@ -273,7 +274,7 @@ class _Leg:
             ),
             self._prepared,
             self._kernel,
-            Sampling(self._folder.telemetry, emit=self._emit).of,
+            lambda machine: sampling.of(machine, PurePosixPath(group.installed.folder).name),
             boots=self._leg.profile.endpoint is None,
             boot=self._plan.timeouts.boot,
             deadline=self._deadline,

@@ -21,6 +21,7 @@ from typing import Final, Self
 from lisa_ci import files
 from lisa_ci.errors import LisaCiError, MachineLostError
 from lisa_ci.events import Emit, Level, Message
+from lisa_ci.execution.install import SAMPLER
 from lisa_ci.execution.samples import Parser, Rates, Reading, Sample
 from lisa_ci.execution.tally import Tally
 from lisa_ci.protocols import Channel, Machine
@@ -37,11 +38,15 @@ _JOIN: Final = 3.0  # seconds
 _DETAILED: Final = 10  # every so many samples name the interrupts one by one
 
 
-def script() -> str:
-    """The sampler without its comments: an argument of ``sh -c``, which a list of processes in the machine shows."""
+def script(owner: str) -> str:
+    """The sampler without its comments: an argument of ``sh -c``, which a list of processes in the machine shows.
+
+    ``owner`` is the name of the installation (``install.new_name``), with which the sampler is removed.
+    """
     text = (resources("lisa_ci.execution") / "sampler.sh").read_text(encoding="utf-8")
     lines = (line.strip() for line in text.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("#"))
+    kept = (line for line in lines if line and not line.startswith("#"))
+    return "\n".join((f"mark='{SAMPLER} {owner} '", *kept))
 
 
 @dataclass(slots=True)
@@ -62,9 +67,9 @@ class Sampling:
         self._period = period
         self._known = _Known()
 
-    def of(self, machine: Machine) -> Sampler:
+    def of(self, machine: Machine, owner: str) -> Sampler:
         """A sampler for ``machine``; one at a time is entered."""
-        return Sampler(machine, self._folder, emit=self._emit, period=self._period, known=self._known)
+        return Sampler(machine, self._folder, owner, emit=self._emit, period=self._period, known=self._known)
 
 
 class Sampler:
@@ -75,9 +80,17 @@ class Sampler:
     """
 
     def __init__(
-        self, machine: Machine, folder: Path, *, emit: Emit, period: timedelta = _PERIOD, known: _Known | None = None
+        self,
+        machine: Machine,
+        folder: Path,
+        owner: str,
+        *,
+        emit: Emit,
+        period: timedelta = _PERIOD,
+        known: _Known | None = None,
     ) -> None:
         self._machine = machine
+        self._owner = owner
         self._folder = folder
         self._emit = emit
         self._period = period.total_seconds()
@@ -94,7 +107,7 @@ class Sampler:
         except OSError as error:
             self._say(f"no samples: cannot write into {self._folder}: {error.strerror}", Level.WARNING)
             return self
-        self._watch = _Watch(self._machine, file, tally, self._period)
+        self._watch = _Watch(self._machine, self._owner, file, tally, self._period)
         self._watch.start()
         return self
 
@@ -122,8 +135,9 @@ class Sampler:
 class _Watch:
     """One start of the sampler, in a thread of its own; ``trouble`` says what ended it before it was asked to."""
 
-    def __init__(self, machine: Machine, file: io.FileIO, tally: Tally, period: float) -> None:
+    def __init__(self, machine: Machine, owner: str, file: io.FileIO, tally: Tally, period: float) -> None:
         self._machine = machine
+        self._owner = owner
         self._file = file
         self._room = FILE_LIMIT - file.seek(0, os.SEEK_END)
         self._tally = tally
@@ -151,7 +165,7 @@ class _Watch:
 
     def _run(self) -> None:
         try:
-            with self._machine.channel("sh", "-c", script(), "lisa-ci-sampler") as channel:
+            with self._machine.channel("sh", "-c", script(self._owner), SAMPLER) as channel:
                 self._sample(channel)
         except MachineLostError as error:
             self._end(error.message, Level.DEBUG)

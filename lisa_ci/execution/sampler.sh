@@ -7,8 +7,12 @@
 #
 # awk does it where there is one, since it reads a file in one go: dash and ash read byte by byte, which is cheap on
 # metal but costs an emulated machine several percent. Both tell the same.
+#
+# The host puts a line before these, mark='lisa-ci-sampler NAME ', by which the process is found when its connection has
+# stalled and nothing tells it that the host is gone.
 
 LC_ALL=C
+mark=${mark-}
 newline='
 '
 exec 2>/dev/null
@@ -17,7 +21,7 @@ echo -1000 >/proc/self/oom_score_adj
 # mawk waits for a whole block of requests without this option; gawk and busybox ignore it.
 if [ "$(awk -W interactive 'BEGIN { print "works" }')" = works ]; then
   # shellcheck disable=SC2016 # the dollars are awk's
-  exec awk -W interactive '
+  exec awk -W interactive -v "mark=$mark" '
     BEGIN {
       names = "MemTotal: MemFree: MemAvailable: Buffers: Cached: SwapTotal: SwapFree: Dirty: Writeback: AnonPages: "
       split(names "Shmem: Slab: SUnreclaim: Committed_AS:", list, " ")

@@ -20,6 +20,7 @@ import pytest
 from lisa_ci.errors import MachineLostError
 from lisa_ci.events import Message
 from lisa_ci.execution.collect import State, on_failure, telemetry
+from lisa_ci.execution.install import Installed, remove
 from lisa_ci.execution.questions import AT_THE_END, COLLECT, FACTS, ON_FAILURE
 from lisa_ci.execution.sampler import FILE, SUMMARY, Sampler, read_samples, script
 from lisa_ci.execution.samples import GREETING, Parser, Reading, Sample
@@ -31,6 +32,7 @@ SHELLS = {"dash": ("dash",), "bash": ("bash", "--posix"), "ash": ("busybox", "as
 # The sampler runs in awk, or in the shell where there is none.
 AWKS = {"mawk": "mawk", "busybox awk": "busybox"}
 MINUTE = timedelta(minutes=1)
+OWNER = "lisa-ci-0123456789ab"
 ROOT = Path(__file__).parent.parent.parent
 # "CPU below 1 %" with room for a host on which others work: dash needs about 1.5 ms a sample.
 MOST_CPU_MS = 10.0
@@ -73,7 +75,7 @@ def wait_for_samples(path: Path, count: int, *, seconds: float = 30) -> list[Sam
 
 def silent_sampler(machine: Any, folder: Path, *, period: float = 0.2) -> tuple[Sampler, list[Any]]:
     events: list[Any] = []
-    return Sampler(machine, folder, emit=events.append, period=timedelta(seconds=period)), events
+    return Sampler(machine, folder, OWNER, emit=events.append, period=timedelta(seconds=period)), events
 
 
 # ---- sampler -------------------------------------------------------------------------------------------------------
@@ -100,7 +102,7 @@ def test_every_shell_and_awk_tells_everything_that_the_kernel_has(place: LocalMa
 def test_the_numbers_are_those_of_the_kernel(place: LocalMachine) -> None:
     """One reading between two looks of our own."""
     before, after = ours(), {}
-    with place.channel("sh", "-c", script(), "lisa-ci-sampler") as channel:
+    with place.channel("sh", "-c", script(OWNER), "lisa-ci-sampler") as channel:
         channel.send(b"all\n")
         parser, found = Parser(), list[Reading]()
         while not found:
@@ -127,7 +129,7 @@ def ours() -> dict[str, float]:
 
 def test_a_sample_makes_no_process_and_costs_little(place: LocalMachine) -> None:
     count = 100
-    with place.channel("sh", "-c", script(), "lisa-ci-sampler") as channel:
+    with place.channel("sh", "-c", script(OWNER), "lisa-ci-sampler") as channel:
         process = channel._process
         assert process.stdout
         assert process.stdout.readline().strip() == GREETING
@@ -153,8 +155,22 @@ def children_ms(process: int) -> float:
     return spent_ms(process, 13)
 
 
+def test_removal_ends_a_sampler_whose_connection_has_stalled_and_no_other(place: LocalMachine) -> None:
+    other = OWNER.replace("0", "f")
+    with (
+        place.channel("sh", "-c", script(OWNER), "lisa-ci-sampler") as stalled,
+        place.channel("sh", "-c", script(other), "lisa-ci-sampler") as kept,
+    ):
+        assert stalled.receive(100, MINUTE).strip() == GREETING
+        assert kept.receive(100, MINUTE).strip() == GREETING
+        remove(place, Installed(folder=f"/nonexistent/{OWNER}"), timeout=MINUTE)
+        assert stalled.receive(100, MINUTE) == b""
+        kept.send(b"one\n")
+        assert kept.receive(100, MINUTE)
+
+
 def test_the_sampler_ends_with_its_connection(place: LocalMachine) -> None:
-    with place.channel("sh", "-c", script(), "lisa-ci-sampler") as channel:
+    with place.channel("sh", "-c", script(OWNER), "lisa-ci-sampler") as channel:
         assert channel.receive(100, MINUTE).strip() == GREETING
         process = channel._process
     assert process.returncode in {0, -signal.SIGPIPE}  # at the end of its input, or because nobody listens
@@ -295,6 +311,6 @@ def test_the_scripts_are_clean_posix_shell(name: str, tmp_path: Path) -> None:
 
 
 def test_the_script_that_is_sent_is_the_one_that_is_checked() -> None:
-    sent, whole = script(), (ROOT / "lisa_ci/execution/sampler.sh").read_text()
-    assert [line for line in sent.splitlines() if line not in {part.strip() for part in whole.splitlines()}] == []
+    sent, whole = script(OWNER), (ROOT / "lisa_ci/execution/sampler.sh").read_text()
+    assert [line for line in sent.splitlines()[1:] if line not in {part.strip() for part in whole.splitlines()}] == []
     subprocess.run(["dash", "-n", "-c", sent], check=True)

@@ -22,6 +22,7 @@ from lisa_ci.execution.samples import GREETING
 from tests.unit.execution.test_samples import FIRST
 
 FAST = timedelta(milliseconds=1)
+OWNER = "lisa-ci-0123456789ab"
 Answer = bytes | Callable[[], bytes]
 
 
@@ -78,7 +79,7 @@ def raises(error: Exception) -> Callable[[], bytes]:
 
 def sample(machine: Any, folder: Path, *, times: int = 1) -> list[Any]:
     events: list[Any] = []
-    sampler = Sampler(machine, folder, emit=events.append, period=FAST)
+    sampler = Sampler(machine, folder, OWNER, emit=events.append, period=FAST)
     for _ in range(times):
         machine.done.clear()
         with sampler:
@@ -118,7 +119,7 @@ def test_machines_that_follow_one_another_share_a_file_that_is_read_once(
     of_leg = Sampling(tmp_path, emit=print, period=FAST)
     for _ in range(3):
         machine: Any = Machine([answer(100), answer(101)])
-        with of_leg.of(machine):
+        with of_leg.of(machine, OWNER):
             assert machine.done.wait(10)
     assert read == [tmp_path / FILE]
     assert {one.start for one in read_samples(tmp_path / FILE)} == {1, 2, 3}
@@ -152,7 +153,7 @@ def test_whatever_ends_the_sampling_is_told_and_harms_nothing(
 ) -> None:
     machine = Machine([answer(100), answer(101), happens])
     events: list[Any] = []
-    with Sampler(machine, tmp_path, emit=events.append, period=FAST) as sampler:  # type: ignore[arg-type]
+    with Sampler(machine, tmp_path, OWNER, emit=events.append, period=FAST) as sampler:  # type: ignore[arg-type]
         assert sampler._watch is not None
         sampler._watch._thread.join(10)
         assert not sampler._watch._thread.is_alive()
@@ -197,7 +198,7 @@ def test_a_thread_that_hangs_is_left_and_writes_nothing_more(tmp_path: Path, mon
     machine = Machine([hang])
     began = time.monotonic()
     events: list[Any] = []
-    with Sampler(machine, tmp_path, emit=events.append, period=FAST) as sampler:  # type: ignore[arg-type]
+    with Sampler(machine, tmp_path, OWNER, emit=events.append, period=FAST) as sampler:  # type: ignore[arg-type]
         assert sampler._watch is not None
         thread = sampler._watch._thread
         assert machine.done.wait(10)
@@ -227,7 +228,7 @@ def test_the_file_is_bounded_and_the_summary_goes_on(tmp_path: Path, monkeypatch
 def test_a_disk_that_is_full_ends_the_sampling_only(tmp_path: Path) -> None:
     (tmp_path / FILE).symlink_to("/dev/full")
     events: list[Any] = []
-    with Sampler(Machine([answer(1)]), tmp_path, emit=events.append, period=FAST):  # type: ignore[arg-type]
+    with Sampler(Machine([answer(1)]), tmp_path, OWNER, emit=events.append, period=FAST):  # type: ignore[arg-type]
         pass
     assert "no samples: cannot write" in events[0].text
     assert events[0].level is Level.WARNING
@@ -236,12 +237,12 @@ def test_a_disk_that_is_full_ends_the_sampling_only(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     events: list[Any] = []
-    with Sampler(Machine([answer(1)]), tmp_path / "file", emit=events.append):  # type: ignore[arg-type]
+    with Sampler(Machine([answer(1)]), tmp_path / "file", OWNER, emit=events.append):  # type: ignore[arg-type]
         pass
     assert "no samples" in events[0].text
 
 
 def test_the_script_that_is_sent_has_no_comments_and_fits_a_command_line() -> None:
-    assert "#" not in "".join(line[0] for line in script().splitlines())
-    assert "while read -r asked" in script()
-    assert len(script()) < 8000
+    assert "#" not in "".join(line[0] for line in script(OWNER).splitlines())
+    assert "while read -r asked" in script(OWNER)
+    assert len(script(OWNER)) < 8000
