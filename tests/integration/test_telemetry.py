@@ -164,7 +164,8 @@ def test_removal_ends_a_sampler_whose_connection_has_stalled_and_no_other(place:
         assert stalled.receive(100, MINUTE).strip() == GREETING
         assert kept.receive(100, MINUTE).strip() == GREETING
         remove(place, Installed(folder=f"/nonexistent/{OWNER}"), timeout=MINUTE)
-        assert stalled.receive(100, MINUTE) == b""
+        while stalled.receive(100, MINUTE):
+            pass  # what is left of the greeting
         kept.send(b"one\n")
         assert kept.receive(100, MINUTE)
 
