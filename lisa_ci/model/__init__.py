@@ -4,6 +4,18 @@ Everything that crosses a module or a file border is one of these. They hold no 
 are those of CONTRIBUTING.md, one word for one thing. Sizes name their unit; times are ``timedelta``.
 """
 
+from lisa_ci.model.azure import (
+    Azure,
+    Controller,
+    DiskEncryption,
+    Eviction,
+    Outbound,
+    Placement,
+    SecurityType,
+    Spot,
+    Storage,
+)
+from lisa_ci.model.azure_shape import AZURE, azure_contradictions, security_type
 from lisa_ci.model.hardware import (
     DISK_SERIAL,
     Bus,
@@ -77,12 +89,14 @@ from lisa_ci.model.suites import (
 )
 
 __all__ = [
+    "AZURE",
     "DISK_SERIAL",
     "ID_PATTERN",
     "SCHEMA",
     "Access",
     "Allowance",
     "Arch",
+    "Azure",
     "Become",
     "Bus",
     "Capability",
@@ -91,9 +105,12 @@ __all__ = [
     "Command",
     "Completed",
     "Confidential",
+    "Controller",
     "Death",
     "Disk",
+    "DiskEncryption",
     "Endpoint",
+    "Eviction",
     "Expectation",
     "Finding",
     "Firmware",
@@ -110,8 +127,10 @@ __all__ = [
     "Leg",
     "Method",
     "Nic",
+    "Outbound",
     "Outcome",
     "Pipeline",
+    "Placement",
     "Plan",
     "PlannedSuite",
     "Profile",
@@ -123,8 +142,11 @@ __all__ = [
     "Risk",
     "Run",
     "Secret",
+    "SecurityType",
     "Shard",
+    "Spot",
     "Stage",
+    "Storage",
     "SubResult",
     "Subject",
     "Suite",
@@ -133,9 +155,11 @@ __all__ = [
     "Timeouts",
     "Verdict",
     "WayIn",
+    "azure_contradictions",
     "contradictions",
     "is_id",
     "nic_address",
+    "security_type",
     "unmet",
     "worst",
 ]

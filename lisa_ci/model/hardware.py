@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from lisa_ci.model.azure import Azure
 from lisa_ci.model.subject import Arch, Capability, Firmware
 
 # ---- hardware ------------------------------------------------------------------------------------------------------
@@ -99,12 +100,13 @@ class Profile:
     rdma: bool = False
     confidential: Confidential = Confidential.NONE
     endpoint: Endpoint | None = None
+    azure: Azure | None = None
     runs_on: str = "ubuntu-24.04"
 
     @property
     def names_devices(self) -> bool:
         """Its disks have the serial numbers, its NICs the addresses that are ours: it is made, not found."""
-        return self.endpoint is None
+        return self.endpoint is None and self.azure is None
 
     @property
     def capabilities(self) -> Mapping[str, Capability]:

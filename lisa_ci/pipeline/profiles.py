@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lisa_ci.errors import Location
-from lisa_ci.model import Disk, Endpoint, Nic, Profile, contradictions
+from lisa_ci.model import Azure, Disk, Endpoint, Nic, Profile, Spot, azure_contradictions, contradictions
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.document import parse_document, shown
 from lisa_ci.pipeline.known import Known
@@ -107,8 +107,10 @@ class _Builder:
                 values[key] = tuple(kind(**item) for item in values[key])
         if "endpoint" in values:
             values["endpoint"] = Endpoint(**values["endpoint"])
+        if "azure" in values:
+            values["azure"] = _azure(given, values["azure"])
         profile = dataclasses.replace(given or Profile(name=name.value), **values)
-        for problem in contradictions(profile):
+        for problem in (*contradictions(profile), *azure_contradictions(profile)):
             self._reading.report(f"profile {shown(name.value)}: {problem}", entry.location)
         return profile
 
@@ -138,3 +140,10 @@ class _Builder:
         if name != RUNNING and endpoint:
             hint = f"write 'platform: {RUNNING}' for a machine that already runs"
             self._reading.report(f"platform {shown(name)} takes no endpoint", endpoint.location, hint)
+
+
+def _azure(given: Profile | None, values: dict[str, Any]) -> Azure:
+    """Keys that are given replace those of the profile that is built on, one by one."""
+    if "spot" in values:
+        values["spot"] = Spot(**values["spot"])
+    return dataclasses.replace((given and given.azure) or Azure(), **values)
