@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from lisa_ci.errors import PipelineError
-from lisa_ci.model import Case, Command, Leg, Risk
+from lisa_ci.model import DISK_SERIAL, Case, Command, Leg, Profile, Risk
 
 AHEAD: Final = 16  # cases that may run before the host has the result of an earlier one on its disk
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -88,7 +88,16 @@ def _quoted(words: Iterable[str]) -> str:
 def environment(leg: Leg) -> dict[str, str]:
     """What every case of a leg may know of its machine: ``LISA_CI_CORES=2`` and the like; truth is ``true``."""
     facts = {f"LISA_CI_{name.upper()}": _text(value) for name, value in leg.profile.capabilities.items()}
-    return {**facts, "LISA_CI_PROFILE": leg.profile.name}
+    return {**facts, "LISA_CI_PROFILE": leg.profile.name, "LISA_CI_PROFILE_DISKS": _disks(leg.profile)}
+
+
+def _disks(profile: Profile) -> str:
+    """Each data disk as SERIAL:BUS:SIZE_MIB:NAMESPACES:QUEUES:VFS, ``-`` where it has no serial number of ours."""
+    return " ".join(
+        f"{DISK_SERIAL.format(number) if profile.names_devices else '-'}"
+        f":{disk.bus.value}:{disk.size_mib}:{disk.namespaces}:{disk.queues}:{disk.vfs}"
+        for number, disk in enumerate(profile.disks)
+    )
 
 
 def _text(value: int | str | bool) -> str:

@@ -172,6 +172,19 @@ def _namespaces(profile: Profile, seen: Hardware) -> str:
     return "" if found >= claimed else f"{_claims(profile, 'nvme_namespaces')}, the machine has {found}"
 
 
+def _nvme_vfs(profile: Profile, seen: Hardware) -> str:
+    """Virtual functions that a controller can be asked for, whether or not any was made."""
+    claimed = int(profile.capabilities["nvme_vfs"])
+    if not claimed or Bus.NVME in seen.undriven:
+        return ""
+    return "" if seen.nvme_vfs >= claimed else f"{_claims(profile, 'nvme_vfs')}, the machine has {seen.nvme_vfs}"
+
+
+def _nic_vfs(profile: Profile, seen: Hardware) -> str:
+    claimed = int(profile.capabilities["nic_vfs"])
+    return "" if seen.nic_vfs >= claimed else f"{_claims(profile, 'nic_vfs')}, the machine has {seen.nic_vfs}"
+
+
 def _disk_queues(profile: Profile, seen: Hardware) -> str:
     """A disk that was asked for with queues has them; by its serial number where that is known."""
     for number, disk in enumerate(profile.disks):
@@ -212,6 +225,8 @@ _CHECKED: Final[Mapping[str, Check]] = dict(
         ("nics", _nics),
         *((f"disk_{bus.value}", _disks_on(bus)) for bus in Bus),
         ("nvme_namespaces", _namespaces),
+        ("nvme_vfs", _nvme_vfs),
+        ("nic_vfs", _nic_vfs),
         ("disk_queues", _disk_queues),
         ("nic_queues", _nic_queues),
         _at_least("numa_nodes", lambda seen: seen.numa_nodes),

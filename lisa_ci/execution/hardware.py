@@ -75,6 +75,15 @@ for device in /sys/bus/pci/devices/* /sys/bus/virtio/devices/* /sys/bus/scsi/dev
   first "$device/vendor"; vendor=$value
   first "$device/device"; say undriven "$class|$vendor|$value|$(place "$device")"
 done
+for device in /sys/bus/pci/devices/*; do
+  [ -e "$device/sriov_totalvfs" ] || [ -e "$device/physfn" ] || [ -e "$device/net" ] || continue
+  first "$device/class"; class=$value value=
+  first "$device/sriov_totalvfs"; total=${value:-0} enslaved=0
+  [ -e "$device/physfn" ] && enslaved=1
+  # A virtual function of which the machine has not the physical one: it serves another card.
+  for card in "$device"/net/*/master; do [ -e "$card/device" ] && enslaved=1; done
+  say vfs "$class|$total|$enslaved"
+done
 say end
 """
 
@@ -104,7 +113,8 @@ class SeenNic:
 class Hardware:
     """``map_mib`` is what the firmware's memory map gives, 0 where the kernel does not pass it on; ``kernel_mib`` what
     the kernel uses. ``undriven``: ``nic``, or the bus of disks, of which a device has no driver. ``secure_boot`` None:
-    the kernel does not show the firmware's variables. ``slots`` take devices while the machine runs.
+    the kernel does not show the firmware's variables. ``slots`` take devices while the machine runs. ``nvme_vfs`` are
+    the virtual functions that one controller can be asked for; ``nic_vfs`` those of all cards, asked for or at work.
     """
 
     arch: str = ""
@@ -119,6 +129,8 @@ class Hardware:
     has_tpm: bool = False
     secure_boot: bool | None = False
     slots: int = 0
+    nvme_vfs: int = 0
+    nic_vfs: int = 0
 
 
 def read_hardware(text: str) -> Hardware | None:
@@ -134,6 +146,7 @@ def read_hardware(text: str) -> Hardware | None:
     def one(name: str) -> str:
         return told.get(name, [""])[0]
 
+    vfs = [(kind, _number(total), _number(serving)) for kind, total, serving in map(_vfs, told.get("vfs", ()))]
     return Hardware(
         arch=_ARCHES.get(one("arch"), one("arch")),
         firmware=one("firmware"),
@@ -148,6 +161,8 @@ def read_hardware(text: str) -> Hardware | None:
             one("secure_boot"), can_tell=one("firmware") != "uefi" or _number(one("efi_variables")) > 0
         ),
         slots=len(told.get("slot", ())),
+        nvme_vfs=max((total for kind, total, _ in vfs if kind == "nvme"), default=0),
+        nic_vfs=max(sum(n[1] for n in vfs if n[0] == "nic"), sum(n[2] for n in vfs if n[0] == "nic")),
         undriven=frozenset(filter(None, map(_undriven, told.get("undriven", ())))),
     )
 
@@ -176,6 +191,12 @@ def _range_bytes(text: str) -> int:
 def _parts(text: str, count: int) -> Sequence[str]:
     parts = text.split("|", count - 1)
     return [*parts, *[""] * (count - len(parts))]
+
+
+def _vfs(text: str) -> tuple[str, str, str]:
+    """Kind of a PCI function, the virtual functions that it can be asked for, 1 for one that is virtual itself."""
+    kind, total, serving = _parts(text, 3)
+    return "nic" if kind.startswith("0x02") else _CLASSES.get(kind[:6], ""), total, serving
 
 
 def _disk(text: str) -> SeenDisk:

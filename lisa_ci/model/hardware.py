@@ -32,13 +32,14 @@ class Disk:
     """A data disk beside the image's own; empty, thrown away with the machine.
 
     ``namespaces`` (NVMe only) are as many block devices of ``size_mib`` each behind one controller. ``queues`` 0 leaves
-    their number to the platform.
+    their number to the platform. ``vfs`` (NVMe only) are the virtual functions that the controller can be asked for.
     """
 
     size_mib: int = 1024
     bus: Bus = Bus.VIRTIO
     namespaces: int = 1
     queues: int = 0
+    vfs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +47,15 @@ class Nic:
     """A network card beside the control NIC. ``outbound`` gives it a way out, ``link`` a private link to the other
     machines of the leg, on which nobody else is; without, it has no network at all.
 
-    ``queues`` are pairs, one for receiving and one for sending.
+    ``queues`` are pairs, one for receiving and one for sending. ``vfs`` are virtual functions (SR-IOV) of a card that
+    serve it, or that it can be asked for.
     """
 
     model: str = "virtio"
     outbound: bool = False
     link: bool = False
     queues: int = 1
+    vfs: int = 0
 
 
 class Confidential(StrEnum):
@@ -123,8 +126,10 @@ class Profile:
             "outbound": any(nic.outbound for nic in self.nics),
             **{f"disk_{bus.value}": sum(disk.bus is bus for disk in self.disks) for bus in Bus},
             "nvme_namespaces": max((disk.namespaces for disk in self.disks if disk.bus is Bus.NVME), default=0),
+            "nvme_vfs": max((disk.vfs for disk in self.disks), default=0),
             "disk_queues": max((max(1, disk.queues) for disk in self.disks), default=0),
             "nic_queues": max((1, *(nic.queues for nic in self.nics))),
+            "nic_vfs": sum(nic.vfs for nic in self.nics),
             "numa_nodes": self.numa_nodes,
             "tpm": self.tpm,
             "secure_boot": self.secure_boot,
@@ -144,6 +149,8 @@ def contradictions(profile: Profile) -> tuple[str, ...]:
         found.append("'secure_boot' needs 'firmware: uefi'")
     if any(disk.namespaces > 1 and disk.bus is not Bus.NVME for disk in profile.disks):
         found.append("only a disk with 'bus: nvme' has several 'namespaces'")
+    if any(disk.vfs and disk.bus is not Bus.NVME for disk in profile.disks):
+        found.append("only a disk with 'bus: nvme' has 'vfs'")
     if any(disk.queues > 1 and disk.bus is Bus.SATA for disk in profile.disks):
         found.append("a disk with 'bus: sata' has one queue")
     if any(disk.queues > profile.cores for disk in profile.disks):

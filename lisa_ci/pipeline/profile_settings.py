@@ -30,6 +30,12 @@ DISK: Final = Table(
             "Queues that the machine's kernel finds, at most one for each core; 0 leaves that to the platform. Not "
             "with `bus: sata`; disks on the `scsi` bus share the most that one of them asks for.",
         ),
+        setting(
+            Disk,
+            "vfs",
+            Whole(least=0, most=16),
+            "Virtual functions (SR-IOV) that the controller can be asked for. Only with `bus: nvme`.",
+        ),
     ),
 )
 
@@ -45,6 +51,12 @@ NIC: Final = Table(
             "queues",
             Whole(least=1, most=64),
             "Pairs of queues, at most one for each core. Several only with `model: virtio` and without `outbound`.",
+        ),
+        setting(
+            Nic,
+            "vfs",
+            Whole(least=0, most=64),
+            "Virtual functions (SR-IOV) that serve the card, or that it can be asked for. Not on `qemu`.",
         ),
     ),
 )

@@ -257,8 +257,9 @@ def _profile_row(profile: Profile) -> str:
 
 def _disk_words(disk: Disk) -> str:
     size = f"{disk.namespaces} x {disk.size_mib}" if disk.namespaces > 1 else str(disk.size_mib)
-    queues = f" ({disk.queues} queues)" if disk.queues else ""
-    return f"{disk.bus.value} {size} MiB{queues}"
+    facts = ", ".join(f"{count} {what}" for count, what in ((disk.queues, "queues"), (disk.vfs, "VFs")) if count)
+    shown = f" ({facts})" if facts else ""
+    return f"{disk.bus.value} {size} MiB{shown}"
 
 
 def _host_row(profile: Profile, figures: Measured) -> str:

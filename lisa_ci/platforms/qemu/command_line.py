@@ -156,9 +156,11 @@ def shape_problems(profile: Profile) -> list[str]:
         problems.append(f"profile {profile.name}: the qemu platform gives NUMA nodes or hot-plug, not both")
     if profile.numa_nodes > 1 and profile.memory_mib // profile.numa_nodes < LEAST_NODE_MIB:
         problems.append(f"profile {profile.name}: a NUMA node needs at least {LEAST_NODE_MIB} MiB")
-    real = [name for name in ("gpus", "fpgas", "rdma") if profile.capabilities[name]]
+    real = [name for name in ("gpus", "fpgas", "rdma", "nic_vfs") if profile.capabilities[name]]
     real += [profile.confidential] if profile.confidential is not Confidential.NONE else []
     problems += [f"profile {profile.name} wants {name}, which the qemu platform cannot give" for name in real]
+    if profile.machines > LINKED_MACHINES and any(nic.link for nic in profile.nics):
+        problems.append(f"profile {profile.name}: a link of the qemu platform joins {LINKED_MACHINES} machines")
     known = ", ".join(NIC_DEVICES)
     unknown = [nic.model for nic in profile.nics if nic.model not in NIC_DEVICES]
     problems += [f"profile {profile.name}: unknown NIC model '{model}'; known: {known}" for model in unknown]
@@ -306,8 +308,24 @@ def _queues(setting: str, count: int) -> str:
 
 
 def _nvme(disk: Disk, number: int, nodes: Sequence[str], slot: int) -> Iterator[str]:
-    """A controller, its namespaces, and an interrupt for each I/O queue beside that of the admin queue."""
+    """A controller, its namespaces, and an interrupt for each I/O queue beside that of the admin queue.
+
+    Virtual functions need a subsystem, whose namespaces all of them can attach, a port of PCI Express, and queues and
+    interrupts beside the controller's own (QEMU's documentation, devices/nvme.rst).
+    """
     serial = DISK_SERIAL.format(number)
+    if disk.vfs:
+        own = disk.queues or 2
+        port = HOT_PORTS + number + 1
+        yield from ("-device", f"pcie-root-port,id=vfs{number},chassis={port},slot={port},addr={slot:#x}")
+        yield from ("-device", f"nvme-subsys,id=subsystem{number},nqn={serial}")
+        flexible = f"sriov_max_vfs={disk.vfs},sriov_vq_flexible={2 * disk.vfs},sriov_vi_flexible={disk.vfs}"
+        own_ones = f"max_ioqpairs={own + 2 * disk.vfs},msix_qsize={own + 1 + disk.vfs}"
+        controller = f"nvme,id=nvme{number},serial={serial},bus=vfs{number},subsys=subsystem{number}"
+        yield from ("-device", f"{controller},{flexible},{own_ones}")
+        for namespace, node in enumerate(nodes, start=1):
+            yield from ("-device", f"nvme-ns,bus=nvme{number},nsid={namespace},drive={node},shared=on")
+        return
     queues = f"{_queues('max_ioqpairs', disk.queues)}{_queues('msix_qsize', disk.queues and disk.queues + 1)}"
     controller = f"nvme,id=nvme{number},serial={serial},addr={slot:#x}{queues}"
     if len(nodes) == 1:

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from lisa_ci.errors import PipelineError
-from lisa_ci.execution.caselist import Planned, case_list
-from lisa_ci.model import Case, Command, Risk
+from lisa_ci.execution.caselist import Planned, case_list, environment
+from lisa_ci.model import Bus, Case, Command, Disk, Endpoint, Leg, Profile, Risk
 
 
 def planned(case: str = "a", *, risk: Risk = Risk.NONE, suite: str = "boot", **command: object) -> Planned:
@@ -68,3 +68,12 @@ def test_a_name_that_is_no_variable_is_refused(name: str) -> None:
 def test_a_zero_byte_is_refused() -> None:
     with pytest.raises(PipelineError, match="zero byte"):
         case_list([planned(arguments=("echo", "a\0b"))], {})
+
+
+def test_the_profiles_disks_reach_every_case_one_word_each() -> None:
+    disks = (Disk(size_mib=512, bus=Bus.NVME, namespaces=2, queues=2, vfs=1), Disk(size_mib=64))
+    made = Leg(id="p", profile=Profile(name="p", disks=disks), tasks=())
+    assert environment(made)["LISA_CI_PROFILE_DISKS"] == "lisa-ci-0:nvme:512:2:2:1 lisa-ci-1:virtio:64:1:0:0"
+    found = Profile(name="p", disks=disks[1:], endpoint=Endpoint(host="h", host_key="k"))
+    assert environment(Leg(id="p", profile=found, tasks=()))["LISA_CI_PROFILE_DISKS"] == "-:virtio:64:1:0:0"
+    assert environment(Leg(id="p", profile=Profile(name="p"), tasks=()))["LISA_CI_PROFILE_DISKS"] == ""

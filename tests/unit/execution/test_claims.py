@@ -43,9 +43,9 @@ end=
 RICH = Profile(
     name="rich",
     firmware=Firmware.UEFI,
-    disks=(Disk(bus=Bus.NVME, namespaces=3, queues=2),),
+    disks=(Disk(bus=Bus.NVME, namespaces=3, queues=2, vfs=2),),
     numa_nodes=2,
-    nics=(Nic(queues=2),),
+    nics=(Nic(queues=2, vfs=1),),
     tpm=True,
     secure_boot=True,
     hotplug=True,
@@ -66,6 +66,8 @@ disk=/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n2|2097152|2|lisa-ci-
 disk=/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n3|2097152|2|lisa-ci-0
 nic=52:54:00:6c:63:00|virtio_net|1
 nic=52:54:00:6c:63:01|virtio_net|2
+vfs=0x010802|2|0
+vfs=0x020000|0|1
 end=
 """
 THERE = Profile(name="lab", platform="ssh", endpoint=Endpoint(host="h", host_key="k"))
@@ -232,6 +234,11 @@ def test_a_flood_of_facts_is_cut() -> None:
         ("efi_variables=62\nsecure_boot=   6   0   0   0   1", "efi_variables=0\nsecure_boot=", {"secure_boot"}),
         ("nvme-subsys0/nvme0n3", "nvme-subsys1/nvme0n3", {"nvme_namespaces"}),
         ("|2|lisa-ci-0", "|1|lisa-ci-0", {"disk_queues"}),
+        ("vfs=0x010802|2", "vfs=0x010802|1", {"nvme_vfs"}),
+        ("vfs=0x010802|2", "vfs=0x020000|2", {"nvme_vfs"}),
+        ("vfs=0x020000|0|1", "vfs=0x020000|1|0", set()),
+        ("vfs=0x020000|0|1", "vfs=0x020000|0|0", {"nic_vfs"}),
+        ("vfs=0x020000|0|1\n", "", {"nic_vfs"}),
     ],
 )
 def test_each_wrong_world_of_a_rich_profile_makes_exactly_its_claim_false(old: str, new: str, names: set[str]) -> None:

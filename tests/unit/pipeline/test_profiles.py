@@ -20,6 +20,7 @@ def test_the_catalogue_has_the_profiles_that_people_expect() -> None:
         "uefi-disks",
         "multi-disk",
         "nvme",
+        "nvme-sriov",
         "scsi",
         "multi-nic",
         "multiqueue",
@@ -76,6 +77,7 @@ def test_the_figures_beside_the_catalogue_are_of_its_profiles() -> None:
         ("{name: x, from: bios, secure_boot: true}", "profile 'x': 'secure_boot' needs 'firmware: uefi'"),
         ("{name: x, from: secure-boot, firmware: bios}", "profile 'x': 'secure_boot' needs 'firmware: uefi'"),
         ("{name: x, from: bios, disks: [{namespaces: 2}]}", "only a disk with 'bus: nvme' has several 'namespaces'"),
+        ("{name: x, from: bios, disks: [{vfs: 1}]}", "only a disk with 'bus: nvme' has 'vfs'"),
         ("{name: x, from: bios, disks: [{bus: sata, queues: 2}]}", "a disk with 'bus: sata' has one queue"),
         ("{name: x, from: nvme, cores: 1}", "a disk has at most one of 'queues' for each of the 'cores'"),
         (
