@@ -321,6 +321,22 @@ def digest_of_blocks(
     return digest.hexdigest(), padded
 
 
+def data_blocks(path: Path, container: ImageFormat, size: int) -> Iterator[tuple[int, bytes | bytearray | memoryview]]:
+    """What a disk of ``size`` bytes holds, as (offset, block of at most 1 MiB) in order; holes are not read.
+
+    A block is valid until the next one. PipelineError where the image cannot be read.
+    """
+    if container is ImageFormat.RAW:
+        with path.open("rb", buffering=0) as file:
+            yield from sparse.data(file.fileno(), size)
+        return
+    position = 0
+    for block in _contained_blocks(path, container, size):
+        if block is not sparse.ZEROS:
+            yield position, block
+        position += len(block)
+
+
 def _contained_blocks(path: Path, container: ImageFormat, size: int) -> Iterator[bytes | bytearray | memoryview]:
     """The disk in a container in order; what its own map calls zero is not even asked for."""
     absolute = str(path.absolute())

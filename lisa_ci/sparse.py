@@ -33,6 +33,20 @@ def blocks(descriptor: int, size: int) -> Iterator[bytes | memoryview]:
             yield buffer[:count]
 
 
+def data(descriptor: int, size: int) -> Iterator[tuple[int, memoryview]]:
+    """What an open file holds, without its holes: (offset, block) in order. A block is valid until the next one."""
+    buffer = memoryview(bytearray(BLOCK))
+    hole = 0
+    while (position := _seek(descriptor, hole, os.SEEK_DATA, size)) < size:
+        hole = _seek(descriptor, position, os.SEEK_HOLE, size)
+        while position < hole:
+            count = os.preadv(descriptor, [buffer[: min(BLOCK, hole - position)]], position)
+            if count == 0:
+                return  # the file shrank under us; the caller looks
+            yield position, buffer[:count]
+            position += count
+
+
 def is_zeros(block: bytes | memoryview) -> bool:
     """True for a block of ``raw_blocks`` that holds nothing."""
     return block is ZEROS or bytes(block) == ZEROS[: len(block)]

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from lisa_ci import files, image, sparse
+from lisa_ci import files, image, sparse, vhd
 from lisa_ci.errors import DataError, LisaCiError, PipelineError, Problem, VerificationError
 from lisa_ci.events import Emit
 from lisa_ci.model import ImageFormat
-from lisa_ci.release import evidence, folder, manifest, sums, vhd
+from lisa_ci.release import evidence, folder, manifest, sums
 from lisa_ci.release.envelope import DISK
 from lisa_ci.release.evidence import Judge, Proof
 from lisa_ci.release.manifest import Container, Manifest

@@ -17,12 +17,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from lisa_ci import __version__, files, image, process
+from lisa_ci import __version__, files, image, process, vhd
 from lisa_ci.errors import LisaCiError, PipelineError, ToolError, VerificationError
 from lisa_ci.events import Emit, Level, Message
 from lisa_ci.files import LegFolder
 from lisa_ci.model import Arch, Firmware, ImageFormat, is_id
-from lisa_ci.release import folder, sums, vhd
+from lisa_ci.release import folder, sums
 from lisa_ci.release.manifest import Container, Manifest
 
 MAKES: Final = (ImageFormat.VHD, ImageFormat.QCOW2, ImageFormat.RAW)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lisa_ci import files, image
+from lisa_ci import files, image, vhd
 from lisa_ci.events import Event
 from lisa_ci.model import Arch, Firmware, ImageFormat, Outcome, Plan
-from lisa_ci.release import folder, sums, vhd
+from lisa_ci.release import folder, sums
 from lisa_ci.release.keys import FileSigner
 from lisa_ci.release.manifest import Container, Manifest
 from tests.doubles.evidence import make_plan, make_plan_file, results_of, write_leg

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from lisa_ci import files, image
+from lisa_ci import files, image, vhd
 from lisa_ci.errors import PipelineError
 from lisa_ci.model import ImageFormat
-from lisa_ci.release import folder, vhd
+from lisa_ci.release import folder
 from lisa_ci.release.folder_target import FolderTarget
 from lisa_ci.release.journal import Journal, Step
 from tests.doubles.release import MIB, make_disk, make_evidence

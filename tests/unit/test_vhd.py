@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lisa_ci import vhd
 from lisa_ci.errors import VerificationError
-from lisa_ci.release import vhd
-from lisa_ci.release.vhd import Footer, footer_for
+from lisa_ci.vhd import Footer, footer_for
 
 MIB = 1 << 20
 GIB = 1 << 30
