@@ -47,7 +47,7 @@ def data(descriptor: int, size: int) -> Iterator[tuple[int, memoryview]]:
             position += count
 
 
-def is_zeros(block: bytes | memoryview) -> bool:
+def is_zeros(block: bytes | bytearray | memoryview) -> bool:
     """True for a block of ``raw_blocks`` that holds nothing."""
     return block is ZEROS or bytes(block) == ZEROS[: len(block)]
 
