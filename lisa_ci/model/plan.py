@@ -31,11 +31,16 @@ class SuiteSelection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseSettings:
-    """What a release is called and contains; ``formats`` are containers of one and the same disk."""
+    """What a release is called and contains; ``formats`` are containers of one and the same disk.
+
+    ``allow_known_failures``: an image may be signed of which cases failed as the baseline knows; the statement names
+    them.
+    """
 
     name: str = ""
     version: str = ""
     formats: tuple[ImageFormat, ...] = (ImageFormat.VHD, ImageFormat.QCOW2)
+    allow_known_failures: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,12 +123,26 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a leg made where it costs money, ``TYPE/NAME`` each: ``created`` is ``deleted`` and ``left`` together.
+
+    ``place`` is where; what is left may be swept after ``delete_after``, or goes by itself where its deletion runs.
+    """
+
+    place: str
+    created: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    delete_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The head of everything one leg left behind (``run.json``); its results are in ``journal.ndjson``.
 
     ``is_complete`` is written last: without it the leg died on the way. ``error`` is why the image was not judged.
     ``only`` are the case globs of ``run --case``: a run with some is a desk's, and no gate opens on it.
-    ``findings`` are those of the console that belong to no case.
+    ``findings`` are those of the console that belong to no case. ``receipts``: see Receipt.
     """
 
     schema: int = SCHEMA
@@ -146,6 +160,7 @@ class Run:
     only: tuple[str, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
     findings: tuple[Finding, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +188,11 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """May this image be released; if not, every reason. ``passed`` is the gate, ``releasable`` asks for more."""
+    """May this image be released; if not, every reason. ``passed`` is the gate, ``releasable`` asks for more.
+
+    ``blocks`` say why a green verdict would still not do for a release. ``known`` (``leg/suite#case``, sorted) failed
+    as the baseline knows; ``notes`` are what else people must know.
+    """
 
     schema: int = SCHEMA
     name: str
@@ -184,4 +203,6 @@ class Verdict:
     reasons: tuple[Reason, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     legs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    blocks: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -276,6 +276,13 @@ RELEASE: Final = Table(
             ),
             "Containers that the disk is packed into.",
         ),
+        setting(
+            ReleaseSettings,
+            "allow_known_failures",
+            Flag(),
+            "Let `sign` sign an image of which cases failed as the [baseline](baseline.md) knows. The statement says "
+            "`WARNED` then, and names them.",
+        ),
     ),
 )
 

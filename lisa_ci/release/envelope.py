@@ -29,12 +29,14 @@ _MAX_SUBJECTS: Final = 100
 class Statement:
     """What the signer says: these subjects (name -> SHA-256 hex) passed these tests, planned by that plan.
 
-    ``failed`` is there because the predicate has it; we never sign a statement that has any.
+    ``warned`` are tests that failed as the baseline knows, where the plan lets a release have such. ``failed`` is there
+    because the predicate has it; we never sign a statement that has any.
     """
 
     subjects: Mapping[str, str]
     plan_digest: str
     passed: tuple[str, ...]
+    warned: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
@@ -47,10 +49,10 @@ class Statement:
                 ],
                 "predicateType": PREDICATE_TYPE,
                 "predicate": {
-                    "result": "FAILED" if self.failed else "PASSED",
+                    "result": "FAILED" if self.failed else "WARNED" if self.warned else "PASSED",
                     "configuration": [{"name": PLAN, "digest": {"sha256": self.plan_digest}}],
                     "passedTests": list(self.passed),
-                    "warnedTests": [],
+                    "warnedTests": list(self.warned),
                     "failedTests": list(self.failed),
                 },
             }
@@ -94,6 +96,7 @@ def open_statement(payload: bytes, *, place: str) -> Statement:
             subjects=subjects,
             plan_digest=str(configuration["digest"]["sha256"]),
             passed=tuple(str(name) for name in _listed(predicate["passedTests"])),
+            warned=tuple(str(name) for name in _listed(predicate["warnedTests"])),
             failed=tuple(str(name) for name in _listed(predicate["failedTests"])),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -30,12 +30,15 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What the evidence says. ``passed`` and ``failed`` are ``leg/suite#case``, sorted."""
+    """What the evidence says. ``passed``, ``failed`` and ``known`` (failed as the baseline knows) are
+    ``leg/suite#case``, sorted.
+    """
 
     plan_digest: str
     verdict: Verdict
     passed: tuple[str, ...]
     failed: tuple[str, ...]
+    known: tuple[str, ...] = ()
 
 
 def read(root: Path, judge: Judge) -> Proof:
@@ -53,4 +56,10 @@ def read(root: Path, judge: Judge) -> Proof:
             failed.add(f"{leg}/{result.key}")
 
     verdict = judge(plan, digest, files.read_results(root / folder.RESULTS), seen)
-    return Proof(plan_digest=digest, verdict=verdict, passed=tuple(sorted(passed)), failed=tuple(sorted(failed)))
+    return Proof(
+        plan_digest=digest,
+        verdict=verdict,
+        passed=tuple(sorted(passed)),
+        failed=tuple(sorted(failed)),
+        known=verdict.known,
+    )

@@ -177,4 +177,4 @@ def _reasons(proof: Proof) -> Iterator[str]:
         place = "/".join(part for part in (reason.leg, reason.case) if part)
         yield f"not releasable: {place + ': ' if place else ''}{reason.message}"
     if not proof.verdict.reasons:
-        yield from (f"not releasable: {note}" for note in proof.verdict.notes or ("the verdict does not say why",))
+        yield from (f"not releasable: {block}" for block in proof.verdict.blocks or ("the verdict does not say why",))

@@ -32,4 +32,5 @@ def statement_for(look: Inspection) -> Statement:
     """The statement about a folder in which no problem was found."""
     if look.problems or look.manifest is None or look.proof is None:
         raise SigningError("a folder with problems has no statement")
-    return Statement(subjects=look.subjects, plan_digest=look.proof.plan_digest, passed=look.proof.passed)
+    proof = look.proof
+    return Statement(subjects=look.subjects, plan_digest=proof.plan_digest, passed=proof.passed, warned=proof.known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from lisa_ci import files
 from lisa_ci.errors import DataError, VerificationError
@@ -16,6 +17,8 @@ from lisa_ci.release.evidence import Judge
 from lisa_ci.release.inspect import Inspection, inspect
 from lisa_ci.release.keys import PublicKey
 from lisa_ci.release.manifest import Manifest
+
+_NAMES: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,7 @@ def _differences(look: Inspection, statement: Statement) -> Iterator[str]:
         yield f"{folder.STATEMENT} tells of failed tests: {', '.join(statement.failed[:5])}"
     if proof is not None and statement.plan_digest != proof.plan_digest:
         yield f"{folder.PLAN} is not the plan that was signed"
-    if proof is not None and statement.passed != proof.passed:
+    if proof is not None and (statement.passed, statement.warned) != (proof.passed, proof.known):
         yield f"{folder.EVIDENCE} proves other tests than {folder.STATEMENT} lists"
 
 
@@ -124,4 +127,8 @@ def _facts(look: Inspection, manifest: Manifest, statement: Statement, key: Publ
     verdict = look.proof.verdict if look.proof else None
     counts = ", ".join(f"{count} {name}" for name, count in sorted(verdict.counts.items()) if count) if verdict else ""
     yield f"tested: {len(verdict.legs) if verdict else 0} legs, {counts}; verdict recomputed from the plan and results"
+    if statement.warned:
+        names = ", ".join(folder.printable(name) for name in statement.warned[:_NAMES])
+        more = f" and {len(statement.warned) - _NAMES} more" if len(statement.warned) > _NAMES else ""
+        yield f"known to fail, and let through by the plan: {names}{more}"
     yield f"plan {statement.plan_digest}"

@@ -34,6 +34,7 @@ class Baseline:
                 self._exact.setdefault(entry.case, []).append(index)
         self._excused: Counter[int] = Counter()
         self._examples: dict[int, list[str]] = {}
+        self._names: list[str] = []
         self._passed: list[str] = []
         self._passed_count = 0
 
@@ -55,13 +56,14 @@ class Baseline:
         if counting is None:
             return replace(result, message=f"{result.message or 'failed'} ({_over(self._known[about[0]])})")
         self._excuse(counting, f"{leg.profile.name}/{result.key}")
+        self._names.append(f"{leg.id}/{result.key}")
         said = f": {result.message}" if result.message else ""
         return replace(result, outcome=Outcome.SKIPPED, message=f"known failure: {_words(self._known[counting])}{said}")
 
     @property
-    def excused(self) -> int:
-        """How many results were taken off the gate."""
-        return self._excused.total()
+    def excused(self) -> tuple[str, ...]:
+        """The results that were taken off the gate, ``leg/suite#case``, sorted."""
+        return tuple(sorted(self._names))
 
     def notes(self) -> Iterator[str]:
         """What people must know though it does not shut the gate."""

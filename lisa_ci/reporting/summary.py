@@ -50,7 +50,11 @@ def _verdict(verdict: Verdict) -> Iterator[str]:
     if verdict.reasons and all(reason.is_infrastructure for reason in verdict.reasons):
         yield "\nThe image was **not judged in full**: every reason is about infrastructure, and a retry may help."
         yield "Re-run the failed jobs: only what has no proof runs again."
-    yield from (f"\n> {code(note)}" for note in verdict.notes)
+    yield from (f"\n> {code(note)}" for note in (*_blocks(verdict), *verdict.notes))
+
+
+def _blocks(verdict: Verdict) -> Iterator[str]:
+    return (f"not for release: {block}" for block in verdict.blocks)
 
 
 def _why(verdict: Verdict) -> Iterator[str]:

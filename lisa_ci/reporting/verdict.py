@@ -64,7 +64,7 @@ def decide(
     elif plan.legs and not is_proven and not reasons:
         reasons.add(reason(Kind.NOTHING_RUN, f"no case ran on any leg; {total[Outcome.SKIPPED]} were skipped"))
     blocks = tuple(
-        _release_blocks(plan, is_proven=is_proven, is_image_proven=_is_proven(booted), known=baseline.excused)
+        _release_blocks(plan, is_proven=is_proven, is_image_proven=_is_proven(booted), known=len(baseline.excused))
     )
     return Verdict(
         name=plan.name,
@@ -75,7 +75,9 @@ def decide(
         reasons=reasons.sorted(),
         counts=_shown(total),
         legs={leg.id: _shown(counts[leg.id].total if leg.id in counts else Counter()) for leg in plan.legs},
-        notes=(*([] if plan.legs else [f"the plan is empty: {_why_empty(plan)}"]), *blocks, *baseline.notes()),
+        blocks=blocks,
+        known=baseline.excused,
+        notes=(*([] if plan.legs else [f"the plan is empty: {_why_empty(plan)}"]), *baseline.notes()),
     )
 
 
@@ -161,15 +163,15 @@ def _nothing_run(
 def _release_blocks(plan: Plan, *, is_proven: bool, is_image_proven: bool, known: int) -> Iterator[str]:
     """Why a green verdict would still not do for a release."""
     if plan.subject.image is None:
-        yield "not for release: no image was tested, only a machine that already runs"
+        yield "no image was tested, only a machine that already runs"
     if plan.subject.kernel is not None:
-        yield "not for release: the image was booted with a kernel that is not its own"
+        yield "the image was booted with a kernel that is not its own"
     if not is_proven:
-        yield "not for release: no case was run"
+        yield "no case was run"
     elif plan.subject.image is not None and not is_image_proven:
-        yield "not for release: no case was run on a machine that was booted from the image"
-    if known:
-        yield f"not for release: not every case passed, {known} failed as the baseline knows"
+        yield "no case was run on a machine that was booted from the image"
+    if known and not plan.release.allow_known_failures:
+        yield f"not every case passed, {known} failed as the baseline knows"
 
 
 def _why_empty(plan: Plan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -33,9 +34,15 @@ def make_disk(path: Path, *, size: int = 2 * MIB, seed: bytes = b"disk") -> str:
     return image.disk_digest(path, ImageFormat.RAW)[0]
 
 
-def make_evidence(root: Path, disk_digest: str, outcome: Outcome = Outcome.PASSED) -> tuple[Plan, Path, Path]:
+def make_evidence(
+    root: Path,
+    disk_digest: str,
+    outcome: Outcome = Outcome.PASSED,
+    *,
+    change: Callable[[Plan], Plan] = lambda plan: plan,
+) -> tuple[Plan, Path, Path]:
     """A plan about that disk and results of its only leg, as `plan` and `run` leave them: plan, its file, results."""
-    plan = make_plan(disk_digest=disk_digest)
+    plan = change(make_plan(disk_digest=disk_digest))
     make_plan_file(root / "plan.json", plan)
     for leg in plan.legs:
         write_leg(root / "results", plan, leg.id, results_of(plan, leg.id, {"boot#b": outcome}))
@@ -43,7 +50,13 @@ def make_evidence(root: Path, disk_digest: str, outcome: Outcome = Outcome.PASSE
 
 
 def make_release(
-    root: Path, *, name: str = "example", version: str = "1.0", seed: bytes = b"disk", outcome: Outcome = Outcome.PASSED
+    root: Path,
+    *,
+    name: str = "example",
+    version: str = "1.0",
+    seed: bytes = b"disk",
+    outcome: Outcome = Outcome.PASSED,
+    change: Callable[[Plan], Plan] = lambda plan: plan,
 ) -> Path:
     """An unsigned release folder with one VHD (written without QEMU), as `pack` lays it out."""
     root.mkdir(parents=True)
@@ -51,7 +64,7 @@ def make_release(
     disk_digest = make_disk(container, seed=seed)
     size = container.stat().st_size
     vhd.append_footer(container, size, disk_digest=disk_digest)
-    make_evidence(root / folder.EVIDENCE, disk_digest, outcome)
+    make_evidence(root / folder.EVIDENCE, disk_digest, outcome, change=change)
     manifest = Manifest(
         name=name,
         version=version,

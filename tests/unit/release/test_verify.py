@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from lisa_ci import files
 from lisa_ci.commands._proof import judge
 from lisa_ci.errors import DataError, SigningError, VerificationError
-from lisa_ci.model import Outcome
+from lisa_ci.model import KnownFailure, Outcome, Plan
 from lisa_ci.release import envelope, folder, manifest, sums
 from lisa_ci.release.inspect import Inspection, inspect, refuse_key_inside
 from lisa_ci.release.sign import sign, statement_for
@@ -79,6 +80,45 @@ def test_a_case_that_did_not_pass_prevents_the_signature_and_is_named(tmp_path: 
     told = problems(lambda: sign(root, make_signer(), judge, emit=silent))
     assert any("not releasable" in line and "boot#b" in line for line in told), told
     assert not (root / folder.STATEMENT).exists()
+
+
+KNOWN = KnownFailure(case="boot#b", reason="too slow", owner="kernel-team", expires=date(2099, 1, 1))
+
+
+def with_baseline(plan: Plan) -> Plan:
+    return replace(plan, baseline=(KNOWN, replace(KNOWN, case="boot#a")))
+
+
+def lenient(plan: Plan) -> Plan:
+    return replace(with_baseline(plan), release=replace(plan.release, allow_known_failures=True))
+
+
+def test_a_known_failure_prevents_the_signature_and_is_the_only_thing_that_is_told(tmp_path: Path) -> None:
+    """That another entry passes unexpectedly is no reason against the image."""
+    root = make_release(tmp_path / "release", outcome=Outcome.FAILED, change=with_baseline)
+    told = problems(lambda: sign(root, make_signer(), judge, emit=silent))
+    assert [line for line in told if line.startswith("not releasable")] == [
+        "not releasable: not every case passed, 1 failed as the baseline knows"
+    ]
+
+
+def test_where_the_plan_allows_known_failures_the_statement_warns_of_each(tmp_path: Path) -> None:
+    root = make_release(tmp_path / "release", outcome=Outcome.FAILED, change=lenient)
+    sign(root, make_signer(), judge, emit=silent)
+    found = check(root)
+    assert found.statement.warned == ("small/boot#b",)
+    assert found.statement.passed == ("small/boot#a", "small/boot#c")
+    assert b'"result":"WARNED"' in found.statement.encode()
+    assert "known to fail, and let through by the plan: small/boot#b" in found.facts
+
+
+def test_a_statement_that_hides_a_known_failure_does_not_verify(tmp_path: Path) -> None:
+    root = make_release(tmp_path / "release", outcome=Outcome.FAILED, change=lenient)
+    honest = sign(root, make_signer(), judge, emit=silent)
+    payload = replace(honest, warned=()).encode()
+    signature = make_signer().sign(envelope.message(payload))
+    (root / folder.STATEMENT).write_bytes(envelope.seal(payload, signature))
+    assert problems(lambda: check(root))[0] == f"{folder.EVIDENCE} proves other tests than {folder.STATEMENT} lists"
 
 
 def test_a_planned_leg_without_results_prevents_the_signature(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_green_subject_that_is_not_just_an_image_is_not_releasable(plan: Plan,
     told = verdict(plan, tmp_path)
     assert told.passed
     assert not told.releasable
-    assert note in told.notes[0]
+    assert note in told.blocks[0]
 
 
 def on_a_machine_that_runs(plan: Plan, leg_id: str) -> Plan:
@@ -150,7 +150,7 @@ def test_a_machine_that_already_runs_proves_nothing_about_the_image(tmp_path: Pa
     told = verdict(plan, tmp_path)
     assert told.passed
     assert not told.releasable
-    assert "booted from the image" in told.notes[0]
+    assert "booted from the image" in told.blocks[0]
 
 
 def test_an_image_booted_beside_a_machine_that_already_runs_is_releasable(tmp_path: Path) -> None:

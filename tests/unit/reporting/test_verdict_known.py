@@ -34,15 +34,26 @@ def test_a_known_failure_does_not_shut_the_gate_and_is_told(tmp_path: Path) -> N
     told = judged(tmp_path, KNOWN, {"boot#b": Outcome.FAILED})
     assert told.passed
     assert told.counts == {"passed": 2, "failed": 0, "errored": 0, "skipped": 1}
-    assert told.notes == (
-        "not for release: not every case passed, 1 failed as the baseline knows",
-        "known failure: small/boot#b: too slow (kernel-team, until 2026-01-02)",
-    )
+    assert told.blocks == ("not every case passed, 1 failed as the baseline knows",)
+    assert told.known == ("small/boot#b",)
+    assert told.notes == ("known failure: small/boot#b: too slow (kernel-team, until 2026-01-02)",)
 
 
 def test_what_is_signed_has_no_known_failure_in_it(tmp_path: Path) -> None:
     assert not judged(tmp_path, KNOWN, {"boot#b": Outcome.FAILED}).releasable
     assert judged(tmp_path, EXPIRED, {}).releasable
+
+
+def test_a_plan_may_let_known_failures_into_a_release_and_nothing_else(tmp_path: Path) -> None:
+    release = replace(make_plan().release, allow_known_failures=True)
+    lenient = replace(make_plan(), baseline=(KNOWN,), release=release)
+    write_leg(tmp_path / "known", lenient, "small", results_of(lenient, "small", {"boot#b": Outcome.FAILED}))
+    told = decide(lenient, plan_digest(lenient), files.read_results(tmp_path / "known"))
+    assert told.releasable
+    assert told.known == ("small/boot#b",)
+    bad = {"boot#a": Outcome.FAILED, "boot#b": Outcome.FAILED}
+    write_leg(tmp_path / "more", lenient, "small", results_of(lenient, "small", bad))
+    assert not decide(lenient, plan_digest(lenient), files.read_results(tmp_path / "more")).releasable
 
 
 def test_another_failure_beside_it_still_does(tmp_path: Path) -> None:
