@@ -64,11 +64,6 @@ class EditedImage:
         self.change([*made, f"write {source} {file}", f"sif {file} mode 0100600"])
         assert self.ask(f"cat {file}") == text.encode()
 
-    def replace(self, file: str, text: str) -> None:
-        """Other content for a file that is there."""
-        self.change([f"rm {file}"])
-        self.write(file, text)
-
     def take_folder(self, folder: str, target: Path) -> None:
         """Copy a folder out of the root file system, below ``target``."""
         target.mkdir(parents=True, exist_ok=True)
