@@ -20,7 +20,7 @@ from lisa_ci.console import Console
 from lisa_ci.errors import PipelineError, ProvisioningError
 from lisa_ci.events import StageEnded, StageStarted
 from lisa_ci.model import Access, ImageSource, Lease, Pipeline, Profile, Subject, Timeouts
-from lisa_ci.pipeline import catalogue, load_pipeline
+from lisa_ci.pipeline import all_profiles, load_pipeline
 from lisa_ci.pipeline.subject import find_subject
 
 DEFAULT_FILE: Final = Path("lisa-ci.yml")
@@ -68,7 +68,7 @@ def _pipeline(file: Path | None) -> Pipeline | None:
 
 def _profile(name: str, pipeline: Pipeline | None) -> Profile:
     """The pipeline's profile of that name, else the catalogue's."""
-    known = {**catalogue(), **{profile.name: profile for profile in (pipeline.profiles if pipeline else ())}}
+    known = {**all_profiles(), **{profile.name: profile for profile in (pipeline.profiles if pipeline else ())}}
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

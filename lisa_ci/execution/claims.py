@@ -118,7 +118,7 @@ def _disks_on(*buses: Bus) -> Callable[[Profile, Hardware], str]:
     """The first thing wrong with the data disks of these buses: count, size, bus, namespaces."""
 
     def check(profile: Profile, seen: Hardware) -> str:
-        claimed = [(number, disk) for number, disk in enumerate(profile.disks) if disk.bus in buses]
+        claimed = [(number, disk) for number, disk in enumerate(profile.data_disks) if disk.bus in buses]
         claimed = [(number, disk) for number, disk in claimed if disk.bus not in seen.undriven]
         if not claimed:
             return ""

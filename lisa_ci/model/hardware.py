@@ -112,22 +112,28 @@ class Profile:
         return self.endpoint is None and self.azure is None
 
     @property
+    def data_disks(self) -> tuple[Disk, ...]:
+        """The disks that are asked for, and those that a cloud's size brings itself, of which no size is known."""
+        return (*self.disks, *[Disk(size_mib=1, bus=Bus.NVME)] * (self.azure.local_nvme if self.azure else 0))
+
+    @property
     def capabilities(self) -> Mapping[str, Capability]:
         """What a suite may ask for. Counts are 'at least', everything else is 'equal'."""
+        disks = self.data_disks
         return {
             "platform": self.platform,
             "arch": self.arch.value,
             "firmware": self.firmware.value,
             "cores": self.cores,
             "memory_mib": self.memory_mib,
-            "disks": len(self.disks),
+            "disks": len(disks),
             "nics": 1 + len(self.nics),
             "machines": self.machines,
             "outbound": any(nic.outbound for nic in self.nics),
-            **{f"disk_{bus.value}": sum(disk.bus is bus for disk in self.disks) for bus in Bus},
-            "nvme_namespaces": max((disk.namespaces for disk in self.disks if disk.bus is Bus.NVME), default=0),
-            "nvme_vfs": max((disk.vfs for disk in self.disks), default=0),
-            "disk_queues": max((max(1, disk.queues) for disk in self.disks), default=0),
+            **{f"disk_{bus.value}": sum(disk.bus is bus for disk in disks) for bus in Bus},
+            "nvme_namespaces": max((disk.namespaces for disk in disks if disk.bus is Bus.NVME), default=0),
+            "nvme_vfs": max((disk.vfs for disk in disks), default=0),
+            "disk_queues": max((max(1, disk.queues) for disk in disks), default=0),
             "nic_queues": max((1, *(nic.queues for nic in self.nics))),
             "nic_vfs": sum(nic.vfs for nic in self.nics),
             "numa_nodes": self.numa_nodes,

@@ -28,7 +28,7 @@ from lisa_ci.pipeline.console_settings import build_allowances
 from lisa_ci.pipeline.document import parse_document, shown
 from lisa_ci.pipeline.known import Known
 from lisa_ci.pipeline.places import from_here, read_source
-from lisa_ci.pipeline.profiles import build_profiles, catalogue
+from lisa_ci.pipeline.profiles import all_profiles, build_profiles
 from lisa_ci.pipeline.reading import Found, Reading
 from lisa_ci.pipeline.settings import PIPELINE
 from lisa_ci.pipeline.suites import find_suite, load_suite
@@ -67,7 +67,7 @@ class _Assembly:
 
     def pipeline(self) -> Pipeline | None:
         entries = self._found.get("profiles")
-        profiles = build_profiles(entries, catalogue(), self._known, self._reading)
+        profiles = build_profiles(entries, all_profiles(), self._known, self._reading)
         are_all = entries is not None and entries.is_whole and len(entries.value) == len(profiles)
         self._check_image()
         self._check_access()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from lisa_ci.model import Arch, Bus, Confidential, Disk, Endpoint, Firmware, Nic, Profile
+from lisa_ci.pipeline.azure_settings import AZURE
 from lisa_ci.pipeline.kinds import Choice, Flag, Text, Whole
 from lisa_ci.pipeline.setting import PROFILE_NAME, setting
 from lisa_ci.pipeline.tables import ListOf, Setting, Table
@@ -172,6 +173,7 @@ PROFILE: Final = Table(
             Choice(of=Confidential),
             "What keeps the machine's memory from its host. Not on `qemu`.",
         ),
+        setting(Profile, "azure", AZURE, AZURE.description),
         setting(Profile, "endpoint", ENDPOINT, "The running machine that is this profile (platform `ssh`)."),
         setting(
             Profile,

@@ -10,16 +10,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from lisa_ci.errors import Location
-from lisa_ci.model import Azure, Disk, Endpoint, Nic, Profile, Spot, azure_contradictions, contradictions
+from lisa_ci.model import AZURE, Azure, Disk, Endpoint, Nic, Profile, Spot, azure_contradictions, contradictions
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.document import parse_document, shown
 from lisa_ci.pipeline.known import Known
 from lisa_ci.pipeline.places import read_source
 from lisa_ci.pipeline.reading import Found, Reading
 from lisa_ci.pipeline.settings import CATALOGUE
+from lisa_ci.pipeline.tables import Table
 
 CATALOGUE_FILE: Final = Path(__file__).with_name("profiles.yaml")
+AZURE_FILE: Final = Path(__file__).with_name("profiles-azure.yaml")
 RUNNING: Final = "ssh"
+AZURE_CATALOGUE: Final = Table(
+    title="catalogue",
+    description="The profiles for Azure that come with lisa-ci.",
+    settings=tuple(one for one in CATALOGUE.settings if one.name == "profiles"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +39,26 @@ class Measured:
 
 
 def catalogue() -> Mapping[str, Profile]:
-    """The profiles that come with lisa-ci, by name, in the order of their file."""
+    """The profiles for QEMU that come with lisa-ci, by name, in the order of their file."""
     return _catalogue()[0]
+
+
+@functools.cache
+def azure_catalogue() -> Mapping[str, Profile]:
+    """The profiles for Azure that come with lisa-ci, by name, in the order of their file."""
+    file = AZURE_FILE.name
+    root, problems = parse_document(read_source(AZURE_FILE, file), file)
+    reading = Reading(file, problems)
+    found = AZURE_CATALOGUE.read(root, reading, "catalogue") if root else None
+    known = Known(platforms=frozenset({AZURE}), drivers=frozenset(), scenarios=frozenset())
+    profiles = build_profiles(found.get("profiles") if found else None, {}, known, reading)
+    reading.stop_on_problems()
+    return {profile.name: profile for profile in profiles}
+
+
+def all_profiles() -> Mapping[str, Profile]:
+    """Every profile that comes with lisa-ci, by name."""
+    return {**catalogue(), **azure_catalogue()}
 
 
 def measured() -> Measured:
@@ -122,7 +147,9 @@ class _Builder:
 
     def _unknown(self, name: Found) -> None:
         names = [*self._places, *self._shipped]
-        hint = did_you_mean(name.value, names) or f"the catalogue has: {', '.join(self._shipped)}"
+        shipped = [one for one, profile in self._shipped.items() if profile.platform != AZURE]
+        more = f" and, for Azure, {len(self._shipped) - len(shipped)} more" if len(self._shipped) > len(shipped) else ""
+        hint = did_you_mean(name.value, names) or f"the catalogue has: {', '.join(shipped)}{more} (docs/profiles.md)"
         self._reading.report(f"unknown profile {shown(name.value)}", name.location, hint)
 
     def _check_platform(self, entry: Found, given: Profile | None) -> None:

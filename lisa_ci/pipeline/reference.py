@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import yaml
 
-from lisa_ci.model import Disk, Firmware, Profile
-from lisa_ci.pipeline.profiles import Measured, catalogue, measured
+from lisa_ci.model import Arch, Azure, Confidential, Disk, Firmware, Profile
+from lisa_ci.pipeline.profiles import Measured, azure_catalogue, catalogue, measured
 from lisa_ci.pipeline.reading import Kind, Schema
 from lisa_ci.pipeline.settings import PIPELINE
 from lisa_ci.pipeline.suite_settings import CAPABILITIES, SUITE, Requirements
@@ -233,13 +233,60 @@ then: a case that asked for it is ERRORED.
 """
 
 
+_AZURE_HEAD: Final = """
+## On Azure
+
+Machines of Azure, docs/azure.md. Sizes are tried in this order, in the regions of the profile (`azure.regions`), and no
+other size stands in for one of them; `lisa-ci azure sizes --profile NAME` says which serves, and why others do not.
+Cores and memory are the least that is promised.
+
+| Profile | What it is for | Sizes | Firmware | Cores | Memory | Data disks | NICs | And |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
 def _profiles_page() -> str:
     profiles, figures = catalogue().values(), measured()
     rows = [_profile_row(profile) for profile in profiles]
     needs = [_host_row(profile, figures) for profile in profiles]
     return "\n".join(
-        [_PROFILES_HEAD + "\n".join(rows), _PROFILES_HOST.format(on=figures.on) + "\n".join(needs), _PROFILES_TAIL]
+        [
+            _PROFILES_HEAD + "\n".join(rows),
+            _PROFILES_HOST.format(on=figures.on) + "\n".join(needs),
+            _AZURE_HEAD + "\n".join(map(_azure_row, azure_catalogue().values())),
+            _PROFILES_TAIL,
+        ]
     )
+
+
+def _azure_row(profile: Profile) -> str:
+    azure = profile.azure or Azure()
+    disks = ", ".join(f"{disk.bus.value} {disk.size_mib} MiB" for disk in profile.disks)
+    local = f"{azure.local_nvme} local NVMe" if azure.local_nvme else ""
+    nics = ", ".join("link" if nic.link else f"{nic.queues} queues" for nic in profile.nics) or "-"
+    more = [
+        f"{profile.machines} machines" if profile.machines > 1 else "",
+        "arm64" if profile.arch is Arch.AARCH64 else "",
+        f"{profile.gpus} GPU" + ("s" if profile.gpus > 1 else "") if profile.gpus else "",
+        f"{profile.fpgas} FPGA" if profile.fpgas else "",
+        "InfiniBand" if profile.rdma else "",
+        "Secure Boot" if profile.secure_boot else "",
+        "TPM 2.0" if profile.tpm else "",
+        profile.confidential.value if profile.confidential is not Confidential.NONE else "",
+        "spot" if azure.spot else "",
+    ]
+    cells = (
+        f"`{profile.name}`",
+        profile.description,
+        ", ".join(f"`{size.removeprefix('Standard_')}`" for size in azure.sizes),
+        profile.firmware.value,
+        str(profile.cores),
+        f"{profile.memory_mib // 1024} GiB",
+        ", ".join(filter(None, (disks, local))) or "-",
+        nics,
+        ", ".join(filter(None, more)) or "-",
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def _profile_row(profile: Profile) -> str:
