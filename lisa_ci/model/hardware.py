@@ -15,9 +15,12 @@ from lisa_ci.model.subject import Arch, Capability, Firmware
 DISK_SERIAL: Final = "lisa-ci-{}"
 
 
-def nic_address(number: int) -> str:
-    """Of a machine that is made: 0 is the control NIC, the profile's follow. Locally administered, in QEMU's range."""
-    return f"52:54:00:6c:63:{number:02x}"
+def nic_address(number: int, machine: int = 0) -> str:
+    """Of a machine that is made: 0 is the control NIC, the profile's follow. Locally administered, in QEMU's range.
+
+    ``machine`` is its place among the machines of the leg.
+    """
+    return f"52:54:00:6c:{0x63 + machine:02x}:{number:02x}"
 
 
 class Bus(StrEnum):
@@ -168,6 +171,8 @@ def contradictions(profile: Profile) -> tuple[str, ...]:
         found.append("a NIC has at most one of 'queues' for each of the 'cores'")
     if any(nic.link and nic.outbound for nic in profile.nics):
         found.append("a NIC has 'link' or 'outbound', not both")
+    if any(nic.link and nic.queues > 1 for nic in profile.nics):
+        found.append("a NIC with 'link' has one queue")
     if profile.machines == 1 and any(nic.link for nic in profile.nics):
         found.append("a NIC with 'link' needs 'machines: 2' or more")
     if profile.numa_nodes > profile.cores:

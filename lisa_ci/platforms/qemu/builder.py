@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +16,30 @@ from lisa_ci.platforms.qemu.way_in import Entry
 CONSOLE_FILE: Final = "console.log"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A machine's place in its group. ``links`` are file descriptors that its QEMU inherits, see ``MachineFiles``."""
+
+    role: str = "main"
+    number: int = 0
+    links: tuple[int, ...] = ()
+
+
 class Builder:
     """Makes the files of one machine in its scratch folder."""
 
     def __init__(
-        self, profile: Profile, subject: Image, path: Path, access: Access, lease: Lease, folder: Path
+        self,
+        profile: Profile,
+        subject: Image,
+        path: Path,
+        access: Access,
+        lease: Lease,
+        folder: Path,
+        *,
+        seat: Seat,
     ) -> None:
+        self.seat = seat
         self.profile = profile
         self.subject = subject
         self.path = path
@@ -44,12 +63,18 @@ class Builder:
         return self._lease.leg
 
     @property
+    def name(self) -> str:
+        """For people: the leg's, and the role of a machine that is not its first."""
+        return f"{self.leg} ({self.seat.role})" if self.seat.number else self.leg
+
+    @property
     def known_hosts(self) -> Path:
         return self.folder / "known_hosts"
 
     @property
     def console(self) -> Path:
-        return self._lease.evidence.absolute() / CONSOLE_FILE
+        name = CONSOLE_FILE if not self.seat.number else f"console-{self.seat.role}.log"
+        return self._lease.evidence.absolute() / name
 
     def files(self, modules: Path | None = None) -> MachineFiles:
         """All files, made and filled. Space is checked before anything is copied.
@@ -86,6 +111,8 @@ class Builder:
             variables=variables,
             modules=self._modules_overlay(modules),
             modules_base=modules,
+            number=self.seat.number,
+            links=self.seat.links,
         )
 
     def _modules_overlay(self, base: Path | None) -> Path | None:

@@ -47,6 +47,8 @@ NIC_DEVICES: Final = {
     "rtl8139": "rtl8139",
     "vmxnet3": "vmxnet3",
 }
+LINK_DEVICE: Final = "link-nic{}"
+LINKED_MACHINES: Final = 2
 ROOT_SLOT: Final = 2
 MODULES_SLOT: Final = 0x1E  # the last one, so that no other device has another place with a foreign kernel
 _CONTROL_SLOT, _FIRST_FREE_SLOT = 3, 4
@@ -67,7 +69,8 @@ class MachineFiles:
 
     ``disks`` are the profile's data disks in its order, one namespace after the other. ``credentials`` are systemd's,
     name -> file. ``code`` and ``variables`` are set for UEFI only. ``modules`` is a qcow2 overlay over
-    ``modules_base``, a raw disk with the modules of a foreign kernel.
+    ``modules_base``, a raw disk with the modules of a foreign kernel. ``number`` is the machine's place in its group;
+    ``links`` are file descriptors, one datagram socket for each NIC with ``link``, in the profile's order.
     """
 
     base: Path
@@ -81,6 +84,8 @@ class MachineFiles:
     variables: Path | None = None
     modules: Path | None = None
     modules_base: Path | None = None
+    number: int = 0
+    links: tuple[int, ...] = ()
 
 
 def process_mark(name: str) -> str:
@@ -103,7 +108,7 @@ def arguments(
         *_firmware(machine, is_secure=profile.secure_boot),
         *_kernel(kernel),
         *_root(machine, is_booted=kernel is None),
-        *_control_nic(),
+        *_control_nic(machine.number),
         *_devices(profile, machine),
         *_modules(machine),
         *_tpm(profile),
@@ -248,10 +253,13 @@ def _root(machine: MachineFiles, *, is_booted: bool) -> Iterator[str]:
     yield from ("-device", f"virtio-blk-pci,drive=root,{first}addr={ROOT_SLOT:#x}")
 
 
-def _control_nic() -> Iterator[str]:
+def _control_nic(number: int) -> Iterator[str]:
     """Restricted: we get in by a port that the host's kernel picks, on loopback only; the guest gets nowhere."""
     yield from ("-netdev", "user,id=control,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22")
-    yield from ("-device", f"virtio-net-pci,netdev=control,mac={nic_address(0)},romfile=,addr={_CONTROL_SLOT:#x}")
+    yield from (
+        "-device",
+        f"virtio-net-pci,netdev=control,mac={nic_address(0, number)},romfile=,addr={_CONTROL_SLOT:#x}",
+    )
 
 
 def _devices(profile: Profile, machine: MachineFiles) -> Iterator[str]:
@@ -259,7 +267,7 @@ def _devices(profile: Profile, machine: MachineFiles) -> Iterator[str]:
     yield from ("-object", "rng-builtin,id=rng", "-device", f"virtio-rng-pci,rng=rng,addr={next(slots):#x}")
     yield from ("-device", f"pvpanic-pci,addr={next(slots):#x}", "-device", "vmgenid,guid=auto")
     yield from _disks(profile, machine, slots)
-    yield from _nics(profile, slots)
+    yield from _nics(profile, machine, slots)
     yield from _hot_ports(profile, slots)
     if machine.seed is not None:
         yield from _blockdev(file_node("seed", machine.seed, "raw", read_only=True))
@@ -336,13 +344,18 @@ def _nvme(disk: Disk, number: int, nodes: Sequence[str], slot: int) -> Iterator[
         yield from ("-device", f"nvme-ns,bus=nvme{number},nsid={namespace},drive={node}")
 
 
-def _nics(profile: Profile, slots: Iterator[int]) -> Iterator[str]:
+def _nics(profile: Profile, machine: MachineFiles, slots: Iterator[int]) -> Iterator[str]:
     """Each has a network of its own: two in the control network would take the route to us away.
 
     Those with several queues get taps, whose file descriptors ``with_taps`` opens in this order.
     """
     descriptors = itertools.count(taps.FIRST_FD)
+    links = iter(machine.links)
     for number, nic in enumerate(profile.nics, start=1):
+        address = nic_address(number, machine.number)
+        if nic.link:
+            yield from _link(profile, number, next(links), next(slots), machine.number)
+            continue
         queues = ""
         if nic.queues > 1:
             numbers = ":".join(str(next(descriptors)) for _ in range(nic.queues))
@@ -352,8 +365,28 @@ def _nics(profile: Profile, slots: Iterator[int]) -> Iterator[str]:
         else:
             restrict = "off" if nic.outbound else "on"
             yield from ("-netdev", f"user,id=nic{number},restrict={restrict},ipv6=off,net=10.0.{100 + number}.0/24")
-        device = f"{NIC_DEVICES[nic.model]},netdev=nic{number},mac={nic_address(number)},romfile={queues}"
+        device = f"{NIC_DEVICES[nic.model]},netdev=nic{number},mac={address},romfile={queues}"
         yield from ("-device", f"{device},addr={next(slots):#x}")
+
+
+def link_device(profile: Profile, number: int, machine: int) -> Mapping[str, str]:
+    """A NIC of the link, as QMP's ``device_add`` takes it: where machines take hardware, it has a port of its own."""
+    device = {"driver": NIC_DEVICES[profile.nics[number - 1].model], "id": LINK_DEVICE.format(number)}
+    device |= {"netdev": f"link{number}", "mac": nic_address(number, machine), "romfile": ""}
+    return {**device, "bus": f"link-port{number}"} if profile.hotplug else device
+
+
+def _link(profile: Profile, number: int, descriptor: int, slot: int, machine: int) -> Iterator[str]:
+    """Datagrams keep their bounds: a packet that is dropped half sent, as a NIC leaves, cannot garble those behind."""
+    yield from ("-netdev", f"socket,id=link{number},fd={descriptor}")
+    described = link_device(profile, number, machine)
+    device = ",".join((described["driver"], *(f"{k}={v}" for k, v in described.items() if k != "driver")))
+    if profile.hotplug:
+        place = 2 * MAX_DEVICES + number
+        yield from ("-device", f"pcie-root-port,id={described['bus']},chassis={place},slot={place},addr={slot:#x}")
+        yield from ("-device", device)
+    else:
+        yield from ("-device", f"{device},addr={slot:#x}")
 
 
 def _hot_ports(profile: Profile, slots: Iterator[int]) -> Iterator[str]:

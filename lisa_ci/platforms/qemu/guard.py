@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -29,7 +30,8 @@ class Guard:
     ``qmp_socket`` is our end of QEMU's control channel; whoever takes it closes it.
     """
 
-    def __init__(self, place: Scratch) -> None:
+    def __init__(self, place: Scratch, *, pass_fds: Sequence[int] = ()) -> None:
+        """QEMU inherits ``pass_fds``, under the same numbers."""
         with ExitStack() as always, ExitStack() as on_failure:
             self.qmp_socket, theirs = socket.socketpair()
             always.callback(theirs.close)
@@ -41,11 +43,12 @@ class Guard:
                 ["sh", str(_SCRIPT), str(reader), str(place.folder), str(place.link)],
                 stdout=place.folder / "guard.log",
                 stdin=theirs.fileno(),
-                pass_fds=(reader,),
+                pass_fds=(reader, *pass_fds),
                 dies_with_us=False,
             )
             self.scratch = scratch.guarded(place, self._process.pid)
             self._is_ended = False
+            self._lock = threading.Lock()
             on_failure.pop_all()
 
     def start(self, command: Sequence[str], *, beside: str = "") -> None:
@@ -65,15 +68,19 @@ class Guard:
         self._close()
 
     def end(self) -> bool:
-        """Kill QEMU, remove the scratch folder. Idempotent, never raises; False where something is left."""
-        self._close()
-        if not self._is_ended:
-            self._is_ended = True
-            deadline = time.monotonic() + scratch.END_SECONDS
-            while self._process.poll() is None and time.monotonic() < deadline:
-                time.sleep(_POLL_SECONDS)
-            if self._process.poll() is None:
-                process.kill_group(self._process)
+        """Kill QEMU, remove the scratch folder. Idempotent, never raises; False where something is left.
+
+        Usable from any thread.
+        """
+        with self._lock:
+            self._close()
+            if not self._is_ended:
+                self._is_ended = True
+                deadline = time.monotonic() + scratch.END_SECONDS
+                while self._process.poll() is None and time.monotonic() < deadline:
+                    time.sleep(_POLL_SECONDS)
+                if self._process.poll() is None:
+                    process.kill_group(self._process)
         return scratch.remove(self.scratch.folder, self.scratch.link)
 
     def last_error(self) -> str:

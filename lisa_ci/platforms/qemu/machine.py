@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,10 +18,11 @@ from lisa_ci.events import Emit, Level, Message
 from lisa_ci.kernel import Boot, Slots
 from lisa_ci.model import Access, Image, Kernel, Lease, Profile, Subject, Timeouts, WayIn
 from lisa_ci.platforms.qemu import acceleration, command_line, console_text, foreign_kernel, scratch, tpm
-from lisa_ci.platforms.qemu.builder import Builder
+from lisa_ci.platforms.qemu.builder import Builder, Seat
 from lisa_ci.platforms.qemu.guard import Guard
 from lisa_ci.platforms.qemu.hot_plug import HotPlug
 from lisa_ci.platforms.qemu.life import Life
+from lisa_ci.platforms.qemu.links import LinkCards
 from lisa_ci.platforms.qemu.qmp import Qmp
 from lisa_ci.platforms.qemu.snapshot import Snapshots
 from lisa_ci.ssh.link import WrongKeyError
@@ -30,6 +31,13 @@ EMULATOR: Final = "qemu-system-x86_64"
 _LOOPBACK: Final = "127.0.0.1"
 _FORWARD: Final = re.compile(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)")
 _CONSOLE_POLL_SECONDS: Final = 0.25
+_SHORT: Final = timedelta(seconds=60)
+
+# $1 the name. Copies of one image would all have one.
+_NAME: Final = (
+    r"""echo "$1" >/proc/sys/kernel/hostname && echo "$1" >/etc/hostname && echo "127.0.1.1 $1" >>/etc/hosts"""
+)
+_UNNAMED: Final = "the machine takes no host name of its own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,34 +51,36 @@ class Member:
     life: Life
     snapshots: Snapshots
     hot_plug: HotPlug
+    links: LinkCards
 
 
 @contextmanager
 def run_machine(
     profile: Profile,
     subject: Subject,
+    path: Path,
     access: Access,
     lease: Lease,
+    seat: Seat,
     *,
-    role: str,
     timeouts: Timeouts,
     emit: Emit,
+    begun: Callable[[Guard], None],
 ) -> Iterator[Member]:
     """A machine that answers over SSH. Leaving the block destroys it, or lets it go on where the lease says keep.
 
+    ``path`` is what ``checked_image`` gave; ``begun`` hears of the machine's owner as soon as there is one.
     ProvisioningError says why there is none, with the last lines of its console where it came that far.
     """
-    if subject.image is None:
-        raise ProvisioningError("the qemu platform boots an image, and the pipeline has none", hint="write 'image:'")
-    path = _checked_image(subject.image, emit)
     place = scratch.create(lease)
     with ExitStack() as stack:
-        guard = _guarded(place)
+        guard = _guarded(place, seat)
         ending = _Ending(guard, lease, emit)
         stack.callback(ending.end)
         qmp = Qmp(guard.qmp_socket)
         ending.qmp = qmp
-        builder = Builder(profile, subject.image, path, access, lease, guard.scratch.folder)
+        begun(guard)
+        builder = Builder(profile, _image(subject), path, access, lease, guard.scratch.folder, seat=seat)
         boot = None if subject.kernel is None else _prepared(subject.kernel, builder)
         files = builder.files(boot.modules_disk if boot else None)
         life = Life(qmp, guard, files.console, boot=timeouts.boot)
@@ -89,8 +99,10 @@ def run_machine(
                 place=lease.leg,
             )
         )
-        machine = _log_in(builder, port, life, role=role, timeouts=timeouts, emit=emit)
+        machine = _log_in(builder, port, life, timeouts=timeouts, emit=emit)
         ending.machine = machine
+        if seat.number:
+            _give_name(machine, seat.role)
         if boot is not None:
             foreign_kernel.prove(machine, boot.identity)
             if boot.tree is not None:
@@ -105,6 +117,7 @@ def run_machine(
             life=life,
             snapshots=snapshots,
             hot_plug=HotPlug(qmp, profile, guard.scratch.folder),
+            links=LinkCards(qmp, profile, seat.number),
         )
         ending.keeps = lease.keep
 
@@ -128,23 +141,34 @@ def booted(boot: Boot) -> Kernel:
     return Kernel(image=str(boot.image), initrd=initrd, command_line=boot.command_line)
 
 
-def _guarded(place: scratch.Scratch) -> Guard:
+def _guarded(place: scratch.Scratch, seat: Seat) -> Guard:
     with ExitStack() as on_failure:
         on_failure.callback(scratch.remove, place.folder, place.link)
-        guard = Guard(place)
+        guard = Guard(place, pass_fds=seat.links)
         on_failure.pop_all()
         return guard
 
 
-def _checked_image(subject: Image, emit: Emit) -> Path:
+def _image(subject: Subject) -> Image:
+    if subject.image is None:
+        raise ProvisioningError("the qemu platform boots an image, and the pipeline has none", hint="write 'image:'")
+    return subject.image
+
+
+def checked_image(subject: Subject, emit: Emit) -> Path:
     """The image's file, looked at by QEMU's own tool: it must not reach out to other files of this host."""
-    path = image.local_path(subject, emit)
-    size = image.virtual_size(path, subject.format)
-    if size > subject.size_bytes:
-        raise ProvisioningError(
-            f"image {subject.path} has {size} bytes, the plan says {subject.size_bytes}; plan again"
-        )
+    found = _image(subject)
+    path = image.local_path(found, emit)
+    size = image.virtual_size(path, found.format)
+    if size > found.size_bytes:
+        raise ProvisioningError(f"image {found.path} has {size} bytes, the plan says {found.size_bytes}; plan again")
     return path
+
+
+def _give_name(machine: ssh.SshMachine, name: str) -> None:
+    done = machine.run("sh", "-c", _NAME, "name", name, timeout=_SHORT)
+    if done.exit != 0:
+        raise ProvisioningError(f"{_UNNAMED}: {' '.join(done.output.decode(errors='replace').split())[-200:]}")
 
 
 class _Ending:
@@ -223,25 +247,25 @@ def start_hint(stderr: str) -> str:
     return "'lisa-ci doctor' looks at this host"
 
 
-def _log_in(builder: Builder, port: int, life: Life, *, role: str, timeouts: Timeouts, emit: Emit) -> ssh.SshMachine:
+def _log_in(builder: Builder, port: int, life: Life, *, timeouts: Timeouts, emit: Emit) -> ssh.SshMachine:
     deadline = time.monotonic() + timeouts.boot.total_seconds()
     try:
         try:
-            machine = _connect(builder, port, life, builder.host_key.public, timeouts.boot, role=role, emit=emit)
+            machine = _connect(builder, port, life, builder.host_key.public, timeouts.boot, emit=emit)
         except ProvisioningError as error:
             # The context tells a wrong host key from the other reasons, which have no second chance.
             if builder.access.way_in is not WayIn.KEY or not isinstance(error.__context__, WrongKeyError):
                 raise
             told = _key_on_console(life, deadline)
             left = timedelta(seconds=max(1.0, deadline - time.monotonic()))
-            machine = _connect(builder, port, life, told, left, role=role, emit=emit)
+            machine = _connect(builder, port, life, told, left, emit=emit)
     except ProvisioningError as error:
         raise _explained(error, life.console) from error
     return machine
 
 
 def _connect(
-    builder: Builder, port: int, life: Life, host_key: str, timeout: timedelta, *, role: str, emit: Emit
+    builder: Builder, port: int, life: Life, host_key: str, timeout: timedelta, *, emit: Emit
 ) -> ssh.SshMachine:
     access, leg = builder.access, builder.leg
     login = ssh.Login(
@@ -257,8 +281,8 @@ def _connect(
             logged_in=life.logged_in,
             grace=life.grace,
         ),
-        name=leg,
-        role=role,
+        name=builder.name,
+        role=builder.seat.role,
         console=life.console,
         known_hosts=builder.known_hosts,
         note=lambda reason: emit(Message(text=f"waiting for SSH: {reason}", level=Level.DEBUG, place=leg)),

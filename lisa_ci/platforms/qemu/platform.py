@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,9 @@ from lisa_ci.model import Access, Lease, Leftover, Profile, Subject, Timeouts
 from lisa_ci.platforms.qemu import scratch, storage, tpm
 from lisa_ci.platforms.qemu.command_line import needs_uefi, shape_problems, with_taps
 from lisa_ci.platforms.qemu.diagnosis import diagnose
-from lisa_ci.platforms.qemu.machine import EMULATOR, Member, run_machine
+from lisa_ci.platforms.qemu.group import run_machines
+from lisa_ci.platforms.qemu.machine import EMULATOR, Member
+from lisa_ci.platforms.qemu.snapshot import load_all, save_all
 from lisa_ci.protocols import Machine
 
 _PROGRAMS: Final = (EMULATOR, "qemu-img", "setpriv")
@@ -47,18 +48,19 @@ class QemuMachines:
     def _plugged(self) -> str:
         """QEMU brings a state back only to the devices that it was kept of."""
         names = [name for part in self._parts for name in part.hot_plug.names]
-        return f"{', '.join(names)} was plugged in" if names else ""
+        out = [name for part in self._parts for name in part.links.taken_out]
+        told = f"{', '.join(names)} was plugged in" if names else ""
+        return f"{told or ', '.join(out) + ' was taken out'}" if names or out else ""
 
     def snapshot(self) -> None:
-        for part in self._parts:
-            part.snapshots.save()
+        save_all([part.snapshots for part in self._parts])
 
     def restore(self, *, timeout: timedelta) -> None:
         if self._plugged:
             raise ProvisioningError(f"there is no way back to the snapshot: {self._plugged}")
-        deadline = time.monotonic() + timeout.total_seconds()
+        load_all([part.snapshots for part in self._parts], timeout)
         for part in self._parts:
-            part.snapshots.load(timedelta(seconds=max(1.0, deadline - time.monotonic())))
+            part.links.mend()
 
     def add_disk(self, machine: Machine, *, size_mib: int) -> str:
         return self._part(machine).hot_plug.add_disk(size_mib)
@@ -69,11 +71,25 @@ class QemuMachines:
     def remove_device(self, machine: Machine, name: str, *, timeout: timedelta) -> bool:
         return self._part(machine).hot_plug.remove(name, timeout)
 
+    def links(self, machine: Machine) -> Sequence[str]:
+        return self._part(machine).links.addresses
+
+    def set_link(self, machine: Machine, name: str, *, up: bool) -> None:
+        self._part(machine).links.set_carrier(name, on=up)
+
+    def take_out(self, machine: Machine, name: str, *, timeout: timedelta) -> bool:
+        return self._part(machine).links.take_out(name, timeout)
+
+    def put_back(self, machine: Machine, name: str) -> None:
+        self._part(machine).links.put_back(name)
+
     def _part(self, machine: Machine) -> Member:
         return next(part for part in self._parts if part.ssh is machine)
 
     def diagnose(self) -> str:
-        return "; ".join(filter(None, (diagnose(part.qmp, part.life, boot=self._boot) for part in self._parts)))
+        told = [(part.ssh.role, diagnose(part.qmp, part.life, boot=self._boot)) for part in self._parts]
+        several = len(self._parts) > 1
+        return "; ".join(f"{role}: {did}" if several else did for role, did in told if did)
 
 
 class QemuPlatform:
@@ -90,7 +106,7 @@ class QemuPlatform:
             found.append(f"this host lacks {', '.join(missing)}; {host.install_hint(missing)}")
         found += _tap_problems(profile)
         available = available_mib(Path("/proc/meminfo").read_text())
-        needed = profile.memory_mib + _OVERHEAD_MIB
+        needed = profile.machines * (profile.memory_mib + _OVERHEAD_MIB)
         if available is not None and available < needed:
             found.append(
                 f"profile {profile.name} needs {needed} MiB of memory, this host has {available} MiB available"
@@ -104,11 +120,8 @@ class QemuPlatform:
         problems = self.problems(profile)
         if problems:
             raise ProvisioningError("; ".join(problems))
-        with ExitStack() as group:
-            member = group.enter_context(
-                run_machine(profile, subject, access, lease, role="main", timeouts=timeouts, emit=emit)
-            )
-            yield QemuMachines((member,), boot=timeouts.boot, keep=lease.keep)
+        with run_machines(profile, subject, access, lease, timeouts=timeouts, emit=emit) as members:
+            yield QemuMachines(members, boot=timeouts.boot, keep=lease.keep)
 
     def sweep(self, *, now: datetime) -> Sequence[Leftover]:
         return scratch.sweep(now)

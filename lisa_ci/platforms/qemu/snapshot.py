@@ -7,7 +7,8 @@ takes it along. A restored machine has no connection of ours: it was closed befo
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -59,51 +60,79 @@ class Snapshots:
 
     def save(self) -> None:
         """Keep the state, in place of an earlier one, which stays where this fails. ProvisioningError."""
-        problem = self.problem()
-        if problem:
-            raise ProvisioningError(f"{self._machine.name} cannot be snapshot: {problem}", hint=_FRESH)
-        storage.check_space(self._folder, (self._profile.memory_mib + _ROOM_MIB) << 20)
-        tag = next(tag for tag in _TAGS if tag != self._tag)
-        # The server's side of an open connection would wake up without its other end after each restore.
-        self._machine.close()
-        try:
-            self._run("snapshot-save", tag, _SAVE_LIMIT)
-        except MachineLostError:
-            raise
-        except ProvisioningError as error:
-            self._refusal = error.message
-            raise
-        finally:
-            self._machine.reconnect(timeout=_LOGIN_LIMIT)
-        earlier, self._tag = self._tag, tag
-        if earlier:
-            self._run("snapshot-delete", earlier, _SAVE_LIMIT)
+        save_all((self,))
 
     def load(self, timeout: timedelta) -> None:
         """The machine as it was kept, whatever state it is in now: connected, clock set, entropy mixed in.
 
         ProvisioningError, with a hint, where QEMU is gone or the restored machine does not answer.
         """
+        load_all((self,), timeout)
+
+    # ---- step by step, for several machines at once ----------------------------------------------------------------
+
+    def check_save(self) -> None:
+        problem = self.problem()
+        if problem:
+            raise ProvisioningError(f"{self._machine.name} cannot be snapshot: {problem}", hint=_FRESH)
+        storage.check_space(self._folder, (self._profile.memory_mib + _ROOM_MIB) << 20)
+
+    def check_load(self) -> None:
         if not self._tag:
             raise ProvisioningError(f"{self._machine.name} has no snapshot to go back to", hint=_FRESH)
-        deadline = time.monotonic() + timeout.total_seconds()
-        self._machine.close()
-        try:
-            self._make_loadable(deadline)
-            self._run("snapshot-load", self._tag, min(_LOAD_LIMIT, timeout))
-            self._life.restored()
-            if self._status() != "running":
-                self._qmp.execute("cont")
-        except MachineLostError as error:
-            death = self._life.death()
-            why = death.why if death else error.message
-            raise ProvisioningError(
-                f"{self._machine.name} cannot go back to its snapshot, which went with its QEMU: {why}", hint=_FRESH
-            ) from error
-        self._machine.reconnect(timeout=timedelta(seconds=max(1.0, deadline - time.monotonic())))
-        self._check_clock()
 
-    def _check_clock(self) -> None:
+    def close(self) -> None:
+        """The server's side of an open connection would wake up without its other end after each restore."""
+        self._machine.close()
+
+    def stop(self) -> None:
+        self._qmp.execute("stop")
+
+    def keep(self) -> None:
+        """Beside an earlier one, until ``replace``."""
+        try:
+            self._run("snapshot-save", self._other_tag, _SAVE_LIMIT)
+        except MachineLostError:
+            raise
+        except ProvisioningError as error:
+            self._refusal = error.message
+            raise
+
+    def replace(self) -> None:
+        """What was kept last takes the place of the earlier one."""
+        earlier, self._tag = self._tag, self._other_tag
+        if earlier:
+            self._run("snapshot-delete", earlier, _SAVE_LIMIT)
+
+    def go_on(self) -> None:
+        if self._status() != "running":
+            self._qmp.execute("cont")
+
+    def reconnect(self, timeout: timedelta = _LOGIN_LIMIT) -> None:
+        self._machine.reconnect(timeout=timeout)
+
+    def make_loadable(self, deadline: float) -> None:
+        """A machine that is off, or whose processor gave up, goes on only after a reset; what it was is lost anyway."""
+        if self._status() not in _NEEDS_RESET:
+            return
+        self._qmp.execute("system_reset")
+        while self._status() in _NEEDS_RESET:
+            if time.monotonic() > deadline:
+                raise ProvisioningError(f"{self._machine.name} cannot be reset", hint=_FRESH)
+            time.sleep(_POLL_SECONDS)
+
+    def bring_back(self, timeout: timedelta) -> None:
+        self._run("snapshot-load", self._tag, min(_LOAD_LIMIT, timeout))
+        self._life.restored()
+
+    def lost(self, error: MachineLostError) -> ProvisioningError:
+        death = self._life.death()
+        why = death.why if death else error.message
+        return ProvisioningError(
+            f"{self._machine.name} cannot go back to its snapshot, which went with its QEMU: {why}", hint=_FRESH
+        )
+
+    def check_clock(self) -> None:
         off = self._life.clock_off
         if off is None or abs(off) > MOST_CLOCK_OFF:
             said = "does not tell its time" if off is None else f"is {abs(off):.0f} s off"
@@ -113,15 +142,9 @@ class Snapshots:
 
     # ---- QEMU ------------------------------------------------------------------------------------------------------
 
-    def _make_loadable(self, deadline: float) -> None:
-        """A machine that is off, or whose processor gave up, goes on only after a reset; what it was is lost anyway."""
-        if self._status() not in _NEEDS_RESET:
-            return
-        self._qmp.execute("system_reset")
-        while self._status() in _NEEDS_RESET:
-            if time.monotonic() > deadline:
-                raise ProvisioningError(f"{self._machine.name} cannot be reset", hint=_FRESH)
-            time.sleep(_POLL_SECONDS)
+    @property
+    def _other_tag(self) -> str:
+        return next(tag for tag in _TAGS if tag != self._tag)
 
     def _status(self) -> str:
         return str(self._qmp.execute("query-status")["status"])
@@ -145,3 +168,53 @@ class Snapshots:
 
     def _job(self) -> dict[str, Any]:
         return next((job for job in self._qmp.execute("query-jobs") if job["id"] == _JOB), {})
+
+
+def save_all(parts: Sequence[Snapshots]) -> None:
+    """Keep the state of machines that know each other, as of one moment: none runs while another is kept.
+
+    All have their new state, or all their earlier one. ProvisioningError.
+    """
+    for part in parts:
+        part.check_save()
+    with ExitStack() as connected, ExitStack() as running:
+        for part in parts:
+            part.close()
+            connected.callback(part.reconnect)
+        for part in parts:
+            if len(parts) > 1:
+                part.stop()
+            running.callback(part.go_on)
+        for part in parts:
+            part.keep()
+    for part in parts:
+        part.replace()
+
+
+def load_all(parts: Sequence[Snapshots], timeout: timedelta) -> None:
+    """The machines as ``save_all`` kept them: none runs before the last is back. ProvisioningError."""
+    deadline = time.monotonic() + timeout.total_seconds()
+
+    def left() -> timedelta:
+        return timedelta(seconds=max(1.0, deadline - time.monotonic()))
+
+    for part in parts:
+        part.check_load()
+    for part in parts:
+        part.close()
+    _each(parts, lambda part: part.make_loadable(deadline))
+    if len(parts) > 1:
+        _each(parts, Snapshots.stop)
+    _each(parts, lambda part: part.bring_back(left()))
+    _each(parts, Snapshots.go_on)
+    for part in parts:
+        part.reconnect(left())
+        part.check_clock()
+
+
+def _each(parts: Sequence[Snapshots], step: Callable[[Snapshots], None]) -> None:
+    for part in parts:
+        try:
+            step(part)
+        except MachineLostError as error:
+            raise part.lost(error) from error

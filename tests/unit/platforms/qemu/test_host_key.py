@@ -13,6 +13,7 @@ import pytest
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.model import Access, Timeouts, WayIn
 from lisa_ci.platforms.qemu import machine
+from lisa_ci.platforms.qemu.builder import Seat
 from lisa_ci.ssh.link import WrongKeyError
 
 INJECTED = "ssh-ed25519 INJECTED"
@@ -41,12 +42,18 @@ def log_in(host: Host, console: Path, way_in: WayIn, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(machine.ssh, "connect", host.connect)
     access = Access(way_in=way_in, key="key")
     builder: Any = SimpleNamespace(
-        access=access, leg="leg", key=Path("key"), known_hosts=Path("k"), host_key=SimpleNamespace(public=INJECTED)
+        access=access,
+        leg="leg",
+        name="leg",
+        seat=Seat(),
+        key=Path("key"),
+        known_hosts=Path("k"),
+        host_key=SimpleNamespace(public=INJECTED),
     )
     life: Any = SimpleNamespace(
         console=console, death=lambda: None, comes_up=None, opening=None, logged_in=None, grace=None
     )
-    return machine._log_in(builder, 22, life, role="main", timeouts=TIMEOUTS, emit=lambda _: None)
+    return machine._log_in(builder, 22, life, timeouts=TIMEOUTS, emit=lambda _: None)
 
 
 def test_a_host_key_that_we_put_in_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
