@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "archive": "keep what runs left in Azure Blob Storage or a folder, and ask it questions",
     "baseline": "write the file of known failures from results",
     "check": "say whether a pipeline file (and the workflows beside it) is right",
+    "compare": "hold the results of two runs side by side",
     "demo": "everything, end to end, on a small Debian image",
     "doctor": "say what this host lacks, and install it on request",
     "init": "write a pipeline file and workflows into a repository",
