@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Final
 from xml.sax.saxutils import escape, quoteattr
@@ -36,6 +36,7 @@ _FACTS: Final = 50
 _SPOOL_BYTES: Final = 1 << 20
 _RECOVERIES: Final = 50
 _FINDINGS: Final = 50
+_METRICS: Final = 200  # figures of a case, and of a suite
 _TAGS: Final = {
     Kind.FAILED: "failure",
     Kind.CRASHED: "failure",  # the image did it: an error is what nobody did on purpose, or infrastructure
@@ -126,6 +127,7 @@ class JUnitWriter:
 @dataclass(slots=True)
 class _Suite:
     counts: Counter[str] = field(default_factory=Counter)
+    metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     # Closed by _flush, which is always called: a leg's suites end together.
     body: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(_SPOOL_BYTES))  # noqa: SIM115
@@ -133,6 +135,9 @@ class _Suite:
     def take(self, run: LegRun, result: Result) -> None:
         self.counts[_tag(run, result)] += 1
         self.seconds += _seconds(result)
+        for name, value in result.metrics.items():
+            if len(self.metrics) < _METRICS:
+                self.metrics[f"metric.{result.case}.{name}"] = value
         self.body.write("".join(_testcase(run, result)).encode())
 
     def head(self, run: LegRun, name: str) -> str:
@@ -146,11 +151,11 @@ class _Suite:
         started = run.run.started.isoformat(timespec="seconds")
         return (
             f"<testsuite name={_attribute(f'{run.leg.id}/{name}')} {shown} "
-            f'time="{self.seconds:.3f}" timestamp="{started}">\n{"".join(_properties(run))}'
+            f'time="{self.seconds:.3f}" timestamp="{started}">\n{"".join(_properties(run, self.metrics))}'
         )
 
 
-def _properties(run: LegRun) -> Iterator[str]:
+def _properties(run: LegRun, metrics: Mapping[str, float]) -> Iterator[str]:
     facts = {
         "leg": run.leg.id,
         "profile": run.leg.profile.name,
@@ -160,6 +165,7 @@ def _properties(run: LegRun) -> Iterator[str]:
         **_recoveries(run),
         **_findings(run),
         **dict(sorted(run.run.facts.items())[:_FACTS]),
+        **{name: f"{value:.6g}" for name, value in metrics.items()},
     }
     yield "<properties>\n"
     yield from (f"<property name={_attribute(name)} value={_attribute(value)}/>\n" for name, value in facts.items())
@@ -232,9 +238,10 @@ def _story(run: LegRun, result: Result) -> str:
 
 
 def _attached(result: Result) -> str:
-    """The note, what the console said, and the sub-tests, one a line, after their counts; '' where there is nothing."""
+    """The note, the figures, what the console said, the sub-tests after their counts, one a line; '' for nothing."""
+    figures = [f"{name}: {value:.6g}" for name, value in list(result.metrics.items())[:_METRICS]]
     said = [f"console: {_finding(found)} [{found.fingerprint}]" for found in result.findings[:_FINDINGS]]
-    lines = [*([f"note: {result.note}"] if result.note else []), *said, *_sub_tests(result)]
+    lines = [*([f"note: {result.note}"] if result.note else []), *figures, *said, *_sub_tests(result)]
     texts = [found.text for found in result.findings[:_FINDINGS] if found.text and found.text not in result.detail]
     return "\n".join([*lines, *texts])
 

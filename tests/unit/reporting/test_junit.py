@@ -350,6 +350,21 @@ def test_the_kernels_words_stand_with_the_case_and_with_the_leg() -> None:
     assert (told["recoveries"], told["recovery.1"]) == ("1", "panic; after no case; snapshot, 2.0 s")
 
 
+def test_figures_stand_with_the_case_and_among_the_properties_of_its_suite() -> None:
+    measured = {"tcp_mbit_per_s": 412.5, "p99_us": 1800.0}
+    root = valid(written([make_result("s", "tcp", metrics=measured), make_result("s", "other")]))
+    properties = {one.get("name"): one.get("value") for one in root.iter("property")}
+    assert properties["metric.tcp.tcp_mbit_per_s"] == "412.5"
+    assert properties["metric.tcp.p99_us"] == "1800"
+    assert [one.text for one in root.iter("system-out")] == ["tcp_mbit_per_s: 412.5\np99_us: 1800"]
+
+
+def test_more_figures_than_a_reader_wants_are_cut() -> None:
+    measured = {f"x{number}_s": float(number) for number in range(1000)}
+    root = valid(written([make_result("s", "one", metrics=measured), make_result("s", "two", metrics=measured)]))
+    assert sum(one.get("name").startswith("metric.") for one in root.iter("property")) == 200
+
+
 def test_a_leg_alone_tells_that_its_image_was_dead(tmp_path: Path) -> None:
     plan = make_plan()
     panic = Finding(category=Category.PANIC, title="Kernel panic", fingerprint="1" * 16)
