@@ -119,6 +119,40 @@ class SupportsHotPlug(Protocol):
         """Take back what was added; False where the machine does not let go of it in time. ProvisioningError."""
 
 
+@runtime_checkable
+class SupportsHotAdd(Protocol):
+    """On the group: processors and memory that come while a machine runs; profiles with ``hotplug`` have room."""
+
+    def add_processor(self, machine: Machine) -> str:
+        """One more; what it is called here. ProvisioningError where there is no room."""
+
+    def add_memory(self, machine: Machine, *, size_mib: int) -> str:
+        """A module of that size; what it is called here. ProvisioningError where there is no room."""
+
+    def removal_problem(self, machine: Machine, name: str) -> str:
+        """Why it cannot be taken back, as far as it is known before it is tried; '' where it can."""
+
+    def remove_added(self, machine: Machine, name: str, *, timeout: timedelta) -> bool:
+        """Take back what was added; False where the machine does not let go of it in time. ProvisioningError."""
+
+
+@runtime_checkable
+class SupportsLinks(Protocol):
+    """On the group: NICs of its machines that are on private links, each with one NIC of another; named by address."""
+
+    def links(self, machine: Machine) -> Sequence[str]:
+        """The addresses of the machine's NICs on links, in the same order for all: the first is on the first link."""
+
+    def set_link(self, machine: Machine, name: str, *, up: bool) -> None:
+        """Give or take the NIC's carrier, as a cable does. ProvisioningError where there is no such NIC now."""
+
+    def take_out(self, machine: Machine, name: str, *, timeout: timedelta) -> bool:
+        """Remove the NIC itself; False where the machine does not let go of it in time. ProvisioningError."""
+
+    def put_back(self, machine: Machine, name: str) -> None:
+        """The NIC that was taken out, on the same link, with the same address. ProvisioningError."""
+
+
 class Platform(Protocol):
     """Makes machines."""
 
