@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from lisa_ci.errors import PipelineError
-from lisa_ci.model import DISK_SERIAL, Case, Command, Leg, Profile, Risk
+from lisa_ci.model import DISK_SERIAL, Case, Command, Leg, Profile, Risk, nic_address
 
 AHEAD: Final = 16  # cases that may run before the host has the result of an earlier one on its disk
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -88,7 +88,8 @@ def _quoted(words: Iterable[str]) -> str:
 def environment(leg: Leg) -> dict[str, str]:
     """What every case of a leg may know of its machine: ``LISA_CI_CORES=2`` and the like; truth is ``true``."""
     facts = {f"LISA_CI_{name.upper()}": _text(value) for name, value in leg.profile.capabilities.items()}
-    return {**facts, "LISA_CI_PROFILE": leg.profile.name, "LISA_CI_PROFILE_DISKS": _disks(leg.profile)}
+    shape = {"LISA_CI_PROFILE_DISKS": _disks(leg.profile), "LISA_CI_PROFILE_NICS": _nics(leg.profile)}
+    return {**facts, "LISA_CI_PROFILE": leg.profile.name, **shape}
 
 
 def _disks(profile: Profile) -> str:
@@ -97,6 +98,18 @@ def _disks(profile: Profile) -> str:
         f"{DISK_SERIAL.format(number) if profile.names_devices else '-'}"
         f":{disk.bus.value}:{disk.size_mib}:{disk.namespaces}:{disk.queues}:{disk.vfs}"
         for number, disk in enumerate(profile.disks)
+    )
+
+
+def _nics(profile: Profile) -> str:
+    """Each NIC beside the control NIC as ADDRESS,MODEL,QUEUES,USE; ``-`` where its address is not ours.
+
+    USE is ``link``, ``outbound`` or ``none``.
+    """
+    return " ".join(
+        f"{nic_address(number) if profile.names_devices else '-'},{nic.model},{nic.queues}"
+        f",{'link' if nic.link else 'outbound' if nic.outbound else 'none'}"
+        for number, nic in enumerate(profile.nics, start=1)
     )
 
 

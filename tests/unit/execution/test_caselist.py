@@ -7,7 +7,7 @@ import pytest
 
 from lisa_ci.errors import PipelineError
 from lisa_ci.execution.caselist import Planned, case_list, environment
-from lisa_ci.model import Bus, Case, Command, Disk, Endpoint, Leg, Profile, Risk
+from lisa_ci.model import Bus, Case, Command, Disk, Endpoint, Leg, Nic, Profile, Risk
 
 
 def planned(case: str = "a", *, risk: Risk = Risk.NONE, suite: str = "boot", **command: object) -> Planned:
@@ -77,3 +77,13 @@ def test_the_profiles_disks_reach_every_case_one_word_each() -> None:
     found = Profile(name="p", disks=disks[1:], endpoint=Endpoint(host="h", host_key="k"))
     assert environment(Leg(id="p", profile=found, tasks=()))["LISA_CI_PROFILE_DISKS"] == "-:virtio:64:1:0:0"
     assert environment(Leg(id="p", profile=Profile(name="p"), tasks=()))["LISA_CI_PROFILE_DISKS"] == ""
+
+
+def test_the_profiles_cards_reach_every_case_the_control_card_left_out() -> None:
+    cards = (Nic(queues=4), Nic(model="e1000e", outbound=True), Nic(link=True))
+    made = Leg(id="p", profile=Profile(name="p", nics=cards), tasks=())
+    assert environment(made)["LISA_CI_PROFILE_NICS"] == (
+        "52:54:00:6c:63:01,virtio,4,none 52:54:00:6c:63:02,e1000e,1,outbound 52:54:00:6c:63:03,virtio,1,link"
+    )
+    found = Profile(name="p", nics=cards[:1], endpoint=Endpoint(host="h", host_key="k"))
+    assert environment(Leg(id="p", profile=found, tasks=()))["LISA_CI_PROFILE_NICS"] == "-,virtio,4,none"
