@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lisa_ci.drivers import wording
+from lisa_ci.drivers.metrics import metrics
 from lisa_ci.model import Case, Completed, Outcome, Result, SubResult
 
 CHILD_LIMIT: Final = 10_000  # sub-tests kept of one case; only failures may take the last tenth
@@ -47,8 +48,13 @@ def result_of(
     children: tuple[SubResult, ...] = (),
     dropped_children: int = 0,
     place: Place | None = None,
+    measures: bool = False,
 ) -> Result:
-    """The result of ``case``; its output's tail and the place only where it did not end well."""
+    """The result of ``case``; its output's tail and the place only where it did not end well.
+
+    ``measures``: its output may hold figures.
+    """
+    figures, note = metrics(completed) if measures else ({}, "")
     is_bad = outcome in BAD
     return Result(
         suite=case.suite,
@@ -65,4 +71,6 @@ def result_of(
         dropped_children=dropped_children,
         file=place.file if is_bad and place else None,
         line=place.line if is_bad and place else None,
+        metrics=figures,
+        note=note,
     )

@@ -29,7 +29,7 @@ class ShellDriver:
     def interpret(self, case: Case, completed: Completed) -> Result:
         """One result, whatever the case printed."""
         outcome, message = _judge(completed)
-        return result_of(case, completed, outcome, message)
+        return result_of(case, completed, outcome, message, measures=True)
 
 
 def _judge(completed: Completed) -> tuple[Outcome, str]:

@@ -65,6 +65,7 @@ def judged(case: Case, completed: Completed, stream: Level) -> Result:
         children=tuple(stream.children),
         dropped_children=stream.shared.room.dropped,
         place=stream.shared.place,
+        measures=True,
     )
 
 
