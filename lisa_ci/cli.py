@@ -23,6 +23,7 @@ from lisa_ci.errors import LisaCiError, StorageError
 
 _COMMANDS: Final = {
     "archive": "keep what runs left in Azure Blob Storage or a folder, and ask it questions",
+    "azure": "say which sizes of a profile serve, and check what would be sent",
     "baseline": "write the file of known failures from results",
     "check": "say whether a pipeline file (and the workflows beside it) is right",
     "compare": "hold the results of two runs side by side",

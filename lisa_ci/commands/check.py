@@ -19,6 +19,7 @@ from lisa_ci.pipeline import baseline, load_pipeline
 from lisa_ci.pipeline.console_settings import expired
 from lisa_ci.pipeline.workflows import check_workflows
 from lisa_ci.planning import advice, counted
+from lisa_ci.platforms.azure import retirement
 
 T = TypeVar("T")
 
@@ -45,6 +46,9 @@ def command(console: Console, file: Path) -> None:
         _warn(console, f"{file}: {sentence}")
     for sentence in baseline.expired(pipeline.baseline, today) if pipeline else ():
         _warn(console, f"{file}: {sentence}")
+    for profile in pipeline.profiles if pipeline else ():
+        for sentence in retirement.warnings(profile, today):
+            _warn(console, f"{file}: {sentence}")
     if problems:
         error = PipelineError(f"{file}: {counted(len(problems), 'mistake')}", problems=tuple(problems))
         if is_github():

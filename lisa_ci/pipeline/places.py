@@ -10,7 +10,7 @@ from lisa_ci.errors import Location, PipelineError
 from lisa_ci.pipeline.document import MAX_BYTES
 
 
-def read_source(path: Path, file: str, hint: str = "") -> bytes:
+def read_source(path: Path, file: str, hint: str = "", *, most: int = MAX_BYTES) -> bytes:
     """The bytes of a user's file, of one byte more than allowed at most; PipelineError where there is no such file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -21,7 +21,7 @@ def read_source(path: Path, file: str, hint: str = "") -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise PipelineError("not a regular file", hint=hint, location=Location(file=file))
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            return stream.read(MAX_BYTES + 1)
+            return stream.read(most + 1)
     finally:
         os.close(descriptor)
 

@@ -7,8 +7,11 @@ and NP. A date in Azure's own answer comes before this table.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Final
+
+from lisa_ci.model import Profile
 
 NEAR: Final = timedelta(days=365)
 _DATES: Final = (
@@ -35,3 +38,10 @@ def warning(size: str, today: date, day: date | None = None) -> str:
     if day is None or day - today > NEAR:
         return ""
     return f"{size} has been retired since {day}" if day < today else f"{size} retires on {day}"
+
+
+def warnings(profile: Profile, today: date) -> Iterator[str]:
+    """A sentence for each size of the profile that is retired, or is within a year."""
+    for size in profile.azure.sizes if profile.azure else ():
+        if text := warning(size, today):
+            yield f"profile {profile.name}: {text}"

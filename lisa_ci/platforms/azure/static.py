@@ -12,7 +12,18 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from lisa_ci.model import AZURE, Access, Become, Controller, Lease, Profile, SecurityType, security_type
+from lisa_ci.model import (
+    AZURE,
+    Access,
+    Azure,
+    Become,
+    Controller,
+    Lease,
+    Placement,
+    Profile,
+    SecurityType,
+    security_type,
+)
 from lisa_ci.platforms.azure import bodies, names, typed
 from lisa_ci.platforms.azure.images_ref import (
     Blob,
@@ -72,9 +83,8 @@ def orders(profile: Profile, controller: Controller) -> Iterator[tuple[str, Orde
     """An order for each kind of image that the profile's machines can be made of, with what it is called."""
     is_special = security_type(profile) is SecurityType.TRUSTED_LAUNCH or controller is Controller.NVME
     is_confidential = security_type(profile) is SecurityType.CONFIDENTIAL
-    can_attach = profile.azure is None or (
-        profile.azure.os_placement.value == "managed" and not profile.azure.user_data
-    )
+    azure = profile.azure or Azure()
+    can_attach = azure.os_placement is Placement.MANAGED and not azure.user_data
     for name, image in IMAGES.items():
         if is_confidential and not isinstance(image, _GALLERIES):
             continue
@@ -177,7 +187,7 @@ def _dependencies(plan: GroupPlan) -> Iterator[str]:
         if late := [need for need in one.depends_on if need not in made]:
             yield f"{one.id} depends on what is not made before: {', '.join(late)}"
         used = {text for text in _texts(one.body) if text.startswith(plan.group.id)}
-        waits = {need for need in one.depends_on}
+        waits = set(one.depends_on)
         for text in sorted(used):
             parent = "/".join(text.split("/")[:9])  # a subnet is made with its network
             if parent != one.id and parent not in waits:

@@ -1,0 +1,190 @@
+"""``lisa-ci azure``: which sizes of a profile serve, and whether what would be sent is right. Asks nobody."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+from lisa_ci import registry
+from lisa_ci.console import Console
+from lisa_ci.errors import PipelineError, Problem
+from lisa_ci.events import Level, Message
+from lisa_ci.model import AZURE, Profile
+from lisa_ci.pipeline import all_profiles, load_pipeline
+from lisa_ci.pipeline.places import read_source
+from lisa_ci.planning import counted
+from lisa_ci.platforms.azure import retirement, static
+from lisa_ci.platforms.azure.prices import Prices, read_prices
+from lisa_ci.platforms.azure.quota import Quota, read_usage
+from lisa_ci.platforms.azure.sizes import Candidate, Offers, compare
+from lisa_ci.platforms.azure.skus import read_skus, shipped_skus
+
+DEFAULT_FILE: Final = Path("lisa-ci.yml")
+_LIMIT: Final = 256 << 20  # Azure's list of all sizes in all regions has some 60 MiB
+_FILE: Final = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group("azure", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Ask about profiles on Azure, without an account."""
+
+
+# ---- sizes ---------------------------------------------------------------------------------------------------------
+
+
+@command.command("sizes")
+@click.option("--profile", "name", required=True, metavar="PROFILE", help="A profile of the file or of the catalogue.")
+@click.option("--file", "-f", "file", type=_FILE, help="The pipeline file.  [default: lisa-ci.yml where there is one]")
+@click.option("--skus", type=_FILE, help="Azure's sizes: az vm list-skus -o json.  [default: what is shipped, a hint]")
+@click.option("--usage", type=_FILE, help="Quotas: az vm list-usage, or a mapping from regions to such answers.")
+@click.option("--usage-region", default="", help="Region of a --usage file that does not name it.")
+@click.option("--prices", type=_FILE, help="Answers of https://prices.azure.com/api/retail/prices.")
+@click.option("--json", "as_json", is_flag=True, help="Print it for programs.")
+@click.pass_obj
+def sizes(
+    console: Console,
+    name: str,
+    file: Path | None,
+    skus: Path | None,
+    usage: Path | None,
+    usage_region: str,
+    prices: Path | None,
+    as_json: bool,
+) -> None:
+    """Say which sizes of PROFILE serve, where, in the order in which they are tried, and why the others do not.
+
+    Exit 4: none serves.
+    """
+    profile = _profile(name, file)
+    today = datetime.now(UTC).date()
+    quotas = read_usage(_read(usage), str(usage), usage_region) if usage else ()
+    known = read_prices(_read(prices), str(prices)) if prices else Prices()
+    offers = Offers(skus_=read_skus(_read(skus), str(skus)) if skus else shipped_skus(), quotas=quotas)
+    found = compare(profile, offers, prices=known, today=today)
+    if as_json:
+        click.echo(json.dumps(_document(profile, found, known), indent=1, sort_keys=True))
+    else:
+        click.echo("\n".join(_table(found, known)))
+    for text in _notes(found, has_skus=skus is not None, quotas=quotas, prices=known):
+        console.emit(Message(text=text, level=Level.WARNING, place=profile.name))
+    if not any(candidate.serves for candidate in found):
+        click.get_current_context().exit(4)
+
+
+def _read(path: Path) -> bytes:
+    data = read_source(path, str(path), most=_LIMIT)
+    if len(data) > _LIMIT:
+        raise PipelineError(f"{path} has more than {_LIMIT >> 20} MiB", hint="name one region when you ask for it")
+    return data
+
+
+def _profile(name: str, file: Path | None) -> Profile:
+    """The file's profile of that name, else the catalogue's; PipelineError where it is none of Azure."""
+    named = file or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    own = load_pipeline(named, registry.known()).profiles if named else ()
+    known = {**all_profiles(), **{profile.name: profile for profile in own}}
+    ours = {key: profile for key, profile in known.items() if profile.platform == AZURE}
+    if name in known and name not in ours:
+        raise PipelineError(f"profile '{name}' is of platform '{known[name].platform}'", hint="name one of 'azure'")
+    if name not in ours:
+        close = difflib.get_close_matches(name, ours, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(ours)}"
+        raise PipelineError(f"unknown profile '{name}'", hint=hint)
+    return ours[name]
+
+
+def _table(found: Sequence[Candidate], prices: Prices) -> Iterator[str]:
+    first = next((one for one in found if one.serves), None)
+    rows = [("", "SIZE", "REGION", "ZONE", f"{prices.currency}/H", "WHY NOT")]
+    rows += [
+        (
+            "*" if one is first else "+" if one.serves else "-",
+            one.size,
+            one.region,
+            one.zone or "any",
+            "?" if one.price is None else f"{one.price:.4g}",
+            "; ".join(one.reasons) or one.warning,
+        )
+        for one in found
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        yield "  ".join([*cells, row[5]]).rstrip()
+    yield "* is tried first, + are tried after it, - do not serve"
+
+
+def _document(profile: Profile, found: Sequence[Candidate], prices: Prices) -> object:
+    return {
+        "schema": 1,
+        "profile": profile.name,
+        "machines": profile.machines,
+        "currency": prices.currency,
+        "prices_since": prices.newest.isoformat() if prices.newest else None,
+        "sizes": [
+            {
+                "size": one.size,
+                "region": one.region,
+                "zone": one.zone or None,
+                "serves": one.serves,
+                "price": one.price,
+                "reasons": list(one.reasons),
+                "warning": one.warning or None,
+                "controller": one.controller.value,
+            }
+            for one in found
+        ],
+    }
+
+
+def _notes(found: Sequence[Candidate], *, has_skus: bool, quotas: Sequence[Quota], prices: Prices) -> Iterator[str]:
+    if not has_skus:
+        yield "what is offered where is not known: sizes are those that are shipped, a hint; give --skus"
+    asked = {one.region for one in found}
+    unknown = sorted(asked - {quota.region for quota in quotas})
+    if unknown:
+        yield f"no quota is known of {', '.join(unknown)}; give --usage"
+    if prices.newest:
+        yield f"prices are list prices, the newest in force since {prices.newest}; a hint, no bill"
+    elif all(one.price is None for one in found):
+        yield "no price is known, so the profile's own order stands; give --prices"
+    yield from dict.fromkeys(one.warning for one in found if one.warning)
+
+
+# ---- check ---------------------------------------------------------------------------------------------------------
+
+
+@command.command("check")
+@click.option("--file", "-f", "file", type=_FILE, help="Check the profiles of this file instead of the catalogue's.")
+@click.pass_obj
+def check(console: Console, file: Path | None) -> None:
+    """Check everything that would be sent to Azure for each profile: every body against the types of Azure's API.
+
+    Bodies are made for each kind of image that a profile can have. Exit 2 with every mistake; a size that retires
+    within a year is a warning.
+    """
+    profiles = load_pipeline(file, registry.known()).profiles if file else tuple(all_profiles().values())
+    ours = [profile for profile in profiles if profile.platform == AZURE]
+    today = datetime.now(UTC).date()
+    problems: list[Problem] = []
+    for profile in ours:
+        found = [*static.profile_problems(profile), *_sizes_that_cannot(profile, today)]
+        problems += [Problem(message=f"profile {profile.name}: {text}") for text in found]
+        for text in retirement.warnings(profile, today):
+            console.emit(Message(text=text, level=Level.WARNING))
+    if problems:
+        raise PipelineError(counted(len(problems), "mistake"), problems=tuple(problems))
+    click.echo(f"{counted(len(ours), 'profile')} on Azure, no mistakes")
+
+
+def _sizes_that_cannot(profile: Profile, today: date) -> Iterator[str]:
+    """A retired size is told as a warning; what a size can never be is a mistake."""
+    for size, why in static.size_problems(profile, today):
+        if not why.startswith("retired"):
+            yield f"{size} {why}"
