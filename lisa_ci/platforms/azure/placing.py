@@ -1,0 +1,85 @@
+"""Where a leg's machines may be made: what the profile asks for, held against what Azure offers this subscription now.
+
+Everything here is read; nothing is created, and nothing costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from lisa_ci.errors import ProvisioningError
+from lisa_ci.events import Level
+from lisa_ci.model import Controller, Firmware, Image, Profile, SecurityType, Subject
+from lisa_ci.platforms.azure import bodies, sizes
+from lisa_ci.platforms.azure.client import Subscription, refusals
+from lisa_ci.platforms.azure.images_ref import ImageFacts, NamedImage
+from lisa_ci.platforms.azure.quota import Quota, parse_usage
+from lisa_ci.platforms.azure.shape import Place
+from lisa_ci.platforms.azure.skus import Sku, parse_rows
+
+ADDRESS_API: Final = bodies.API[bodies.ADDRESS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """``places`` in the order to try them. ``image`` None: a local disk that is brought there."""
+
+    places: tuple[Place, ...]
+    image: NamedImage | None
+    facts: ImageFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What Azure answers; implements ``sizes.Source``. RefusedError."""
+
+    azure: Subscription
+
+    def skus(self, region: str) -> Sequence[Sku]:
+        """One request; its answer has some thousand rows."""
+        with refusals(f"list the sizes in {region}"):
+            return parse_rows([one.as_dict() for one in self.azure.compute.resource_skus.list(filter=_in(region))])
+
+    def quota(self, region: str) -> Quota | None:
+        with refusals(f"tell the quota in {region}"):
+            return parse_usage(region, [one.as_dict() for one in self.azure.compute.usage.list(region)])
+
+
+def _in(region: str) -> str:
+    return f"location eq '{region}'"
+
+
+def choose(azure: Subscription, profile: Profile, subject: Subject, *, say: Callable[[str, Level], None]) -> Chosen:
+    """ProvisioningError where no place fits, with each reason. RefusedError."""
+    if subject.image is None:
+        raise ProvisioningError("the azure platform boots an image, and the pipeline has none", hint="write 'image:'")
+    if subject.kernel is not None:
+        raise ProvisioningError("the azure platform boots the image's own kernel", hint="leave 'kernel:' to qemu legs")
+    facts = local_facts(subject.image, profile)
+    found = sizes.compare(profile, Live(azure=azure), facts=facts, today=datetime.now(UTC).date())
+    places = tuple(one.place(azure.id) for one in found if one.serves)
+    reasons = [f"{one.size} in {one.region}: {'; '.join(one.reasons)}" for one in found if not one.serves]
+    for text in [*reasons, *(one.warning for one in found if one.serves and one.warning)]:
+        say(text, Level.INFO if places else Level.WARNING)
+    if not places:
+        raise ProvisioningError(
+            f"no place serves profile {profile.name}: {' | '.join(reasons)}",
+            hint="give the profile other sizes or regions; lisa-ci azure sizes shows all of them",
+        )
+    return Chosen(places=places, image=None, facts=facts)
+
+
+def local_facts(image: Image, profile: Profile) -> ImageFacts:
+    """What a disk that we bring ourselves is marked for: whatever the profile asks of it, as far as it boots so."""
+    firmware = profile.firmware if profile.firmware in image.firmware else image.firmware[0]
+    trusted = {SecurityType.TRUSTED_LAUNCH} if firmware is Firmware.UEFI else set()
+    return ImageFacts(
+        arch=image.arch,
+        firmware=firmware,
+        security=frozenset({SecurityType.STANDARD} | trusted),
+        controllers=frozenset({Controller.SCSI, Controller.NVME}),
+        size_gib=-(-image.size_bytes // (1 << 30)),
+    )

@@ -1,0 +1,279 @@
+"""From a profile to machines that answer over SSH, and back to nothing: one resource group for each place tried."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from lisa_ci import ssh
+from lisa_ci.errors import LisaCiError, ProvisioningError
+from lisa_ci.events import Emit, Level, Message
+from lisa_ci.model import Access, Image, Lease, Profile, Receipt, Secret, Subject, Timeouts
+from lisa_ci.platforms.azure import evidence, names, placing, runner
+from lisa_ci.platforms.azure.client import RefusedError, Subscription
+from lisa_ci.platforms.azure.disk import upload_image
+from lisa_ci.platforms.azure.errors import Way
+from lisa_ci.platforms.azure.evidence import Outside
+from lisa_ci.platforms.azure.group import ResourceGroup, is_in_the_way, no_machine
+from lisa_ci.platforms.azure.images_ref import ImageFacts, NamedImage
+from lisa_ci.platforms.azure.machines import AzureMachines, Member
+from lisa_ci.platforms.azure.shape import Entry, GroupPlan, Order, Place, PlannedMachine
+from lisa_ci.platforms.azure.template import plan_group
+from lisa_ci.platforms.qemu import console_text
+from lisa_ci.ssh import Login, SshMachine, Vitals
+
+SSH_PORT: Final = 22
+_FAREWELL: Final = timedelta(seconds=40)  # Azure's own view of a machine's power is some seconds behind
+_DEPLOY: Final = timedelta(minutes=30)
+_MOST_NAMES: Final = 9
+
+LogIn = Callable[..., SshMachine]
+Upload = Callable[[Image, Path, Secret, Emit], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """What a leg reaches the world by beside Azure's API; tests go through others."""
+
+    log_in: LogIn = ssh.connect
+    fetch: evidence.Fetch = evidence.fetch
+    runner: Callable[[], tuple[str, ...]] = runner.addresses
+    upload: Upload | None = None
+    follow_every: timedelta | None = evidence.POLL
+    ssh_port: int = SSH_PORT
+
+
+@dataclass(slots=True)
+class Provisioning:
+    """One leg's machines. ``receipts`` grows with each group that was made."""
+
+    azure: Subscription
+    doors: Doors
+    profile: Profile
+    subject: Subject
+    access: Access
+    lease: Lease
+    timeouts: Timeouts
+    emit: Emit
+    receipts: list[Receipt] = field(default_factory=list)
+    _groups: list[ResourceGroup] = field(default_factory=list)
+    _outsides: list[Outside] = field(default_factory=list)
+
+    @contextmanager
+    def run(self) -> Iterator[AzureMachines]:
+        """Leaving the block deletes everything, or lets it go on where the lease says keep. ProvisioningError."""
+        with ExitStack() as stack:
+            stack.push(self._leave)
+            group, plan = self._deployed()
+            parts: list[Member] = []
+            stack.callback(_close, parts)
+            for number, machine in enumerate(plan.machines):
+                parts.append(self._member(group, machine, number))
+            yield AzureMachines(group=group, profile=self.profile, parts=parts, keep=self.lease.keep)
+
+    def say(self, text: str, level: Level = Level.INFO) -> None:
+        self.emit(Message(text=text, level=level, place=self.lease.leg))
+
+    # ---- a place that has room -------------------------------------------------------------------------------------
+
+    def _deployed(self) -> tuple[ResourceGroup, GroupPlan]:
+        chosen = placing.choose(self.azure, self.profile, self.subject, say=self.say)
+        last: LisaCiError | None = None
+        for number, place in enumerate(chosen.places):
+            group = self._group(place)
+            try:
+                return group, self._made(group, place, chosen.image, chosen.facts)
+            except RefusedError as error:
+                last = error
+                if error.refusal.way is not Way.ELSEWHERE:
+                    raise no_machine(group, error) from error
+                group.begin_delete()  # what stays behind of an allocation that failed costs money as well
+                rest = "trying the next place" if number + 1 < len(chosen.places) else "no place is left"
+                self.say(f"no {place.size} in {place.region} ({error.refusal.causes[0].code}): {rest}", Level.WARNING)
+        tried = ", ".join(f"{place.size} in {place.region}" for place in chosen.places)
+        why = last.message if last else "none fits"
+        hint = last.hint if last and last.hint else "give the profile other sizes or regions"
+        raise ProvisioningError(f"no place has room for profile {self.profile.name} ({tried}): {why}", hint=hint)
+
+    def _group(self, place: Place) -> ResourceGroup:
+        """A group of that place under a name that nobody uses: one that is going away, or is another's, is left."""
+        for number in range(_MOST_NAMES):
+            again = str(number) if number else ""
+            taken = {group.name for group in self._groups}
+            name = names.group(self.lease, attempt_in="-".join(filter(None, (place.region, again))))
+            if name not in taken and not self._is_in_the_way(name):
+                break
+        group = ResourceGroup(
+            azure=self.azure,
+            name=name,
+            region=place.region,
+            lease=self.lease,
+            tags=names.tags(self.lease),
+            say=self.say,
+        )
+        self._groups.append(group)
+        return group
+
+    def _is_in_the_way(self, name: str) -> bool:
+        state = is_in_the_way(self.azure, name)
+        if state and state != "Deleting":
+            found = self.azure.resources.resource_groups.get(name)
+            return (found.tags or {}).get(names.OWNER) != names.tags(self.lease)[names.OWNER]
+        return bool(state)
+
+    def _made(self, group: ResourceGroup, place: Place, image: NamedImage | None, facts: ImageFacts) -> GroupPlan:
+        until = self.azure.clock.now() + _DEPLOY.total_seconds()
+        if image is not None:
+            plan = self._plan(group, place, image, facts)
+            if group.resume(plan, until=until):
+                return plan
+        group.create()
+        if image is None:
+            image = upload_image(group, self.subject, self.profile, self.doors.upload, emit=self.emit)
+            plan = self._plan(group, place, image, facts)
+        self.say(f"deploying {self.profile.machines} x {place.size} in {place.region} as {group.name}", Level.INFO)
+        group.deploy(plan, until=until)
+        return plan
+
+    def _plan(self, group: ResourceGroup, place: Place, image: NamedImage, facts: ImageFacts) -> GroupPlan:
+        entries = tuple(self._entry(number) for number in range(self.profile.machines))
+        order = Order(
+            profile=self.profile,
+            image=image,
+            facts=facts,
+            access=self.access,
+            lease=self.lease,
+            place=place,
+            runner=self.doors.runner(),
+            entries=entries,
+        )
+        return plan_group(order, group=group.name)
+
+    # ---- keys ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _keys(self) -> Path:
+        return self.lease.scratch / "azure"
+
+    def _entry(self, number: int) -> Entry:
+        """Keys are made once for a leg, so that a deployment can be gone on with after a crash of ours."""
+        host = self._key(f"host-{number}")
+        return Entry(
+            public_key=self._key("login").public, host_private=host.private.read_text(), host_public=host.public
+        )
+
+    def _key(self, name: str) -> ssh.KeyPair:
+        private, public = self._keys / name, self._keys / f"{name}.pub"
+        if private.is_file() and public.is_file():
+            return ssh.KeyPair(private=private, public=public.read_text().strip())
+        return ssh.make_key(self._keys, name)
+
+    # ---- login -----------------------------------------------------------------------------------------------------
+
+    def _member(self, group: ResourceGroup, planned: PlannedMachine, number: int) -> Member:
+        console = self.lease.evidence / ("console.log" if number == 0 else f"console-{planned.role}.log")
+        spot = self.profile.azure is not None and self.profile.azure.spot is not None
+        outside = Outside(
+            azure=self.azure,
+            group=group.name,
+            name=planned.name,
+            console=console,
+            evidence=self.lease.evidence,
+            say=self.say,
+            fetch=self.doors.fetch,
+            is_spot=spot,
+        )
+        self._outsides.append(outside)
+        if self.doors.follow_every is not None:
+            outside.follow(self.doors.follow_every)
+        return Member(planned=planned, ssh=self._logged_in(planned, outside, console), outside=outside)
+
+    def _logged_in(self, planned: PlannedMachine, outside: Outside, console: Path) -> SshMachine:
+        login = Login(
+            host=self._address(planned),
+            port=self.doors.ssh_port,
+            user=planned.user,
+            key=self._keys / "login",
+            host_key=planned.host_public,
+            become=self.access.become,
+        )
+        name = self.lease.leg if planned.role in {"main", "client"} else f"{self.lease.leg}-{planned.role}"
+        try:
+            return self.doors.log_in(
+                login,
+                timeout=self.timeouts.boot,
+                vitals=Vitals(is_alive=outside.death, farewell=_FAREWELL),
+                name=name,
+                role=planned.role,
+                console=console,
+                known_hosts=self._keys / "known_hosts",
+                note=lambda why: self.say(f"waiting for SSH: {why}", Level.DEBUG),
+            )
+        except ProvisioningError as error:
+            outside.look()
+            kept = outside.keep_evidence()
+            raise _explained(error, console, kept) from error
+
+    def _address(self, planned: PlannedMachine) -> str:
+        found = self.azure.patiently(
+            lambda: self.azure.resources.resources.get_by_id(planned.address_id, api_version=placing.ADDRESS_API),
+            f"read the address of {planned.name}",
+            until=self.azure.clock.now() + 60,
+            say=self.say,
+        )
+        address = (found.as_dict().get("properties") or {}).get("ipAddress", "")
+        if not address:
+            raise ProvisioningError(f"{planned.name} has no public address")
+        return str(address)
+
+    # ---- the end ---------------------------------------------------------------------------------------------------
+
+    def _leave(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Everything is asked to go before anything is waited for; a cancelled job waits for nothing."""
+        is_cancelled = kind is not None and not issubclass(kind, Exception)
+        is_kept = self.lease.keep and kind is None
+        try:
+            if is_cancelled:
+                self._begin_delete()
+            self._close_outsides(has_last_words=not is_cancelled)
+            if is_kept:
+                self.say(f"the machines go on until {self.lease.delete_after:%Y-%m-%d %H:%M %Z}", Level.INFO)
+                return
+            self._begin_delete()
+            if is_cancelled:
+                self.say("the deletion was started; nobody waits for it: lisa-ci sweep --platform azure tells")
+            else:
+                for group in self._groups:
+                    group.wait_deleted()
+            shutil.rmtree(self._keys, ignore_errors=True)
+        finally:
+            self.receipts += [group.receipt() for group in self._groups if group.exists]
+
+    def _begin_delete(self) -> None:
+        for group in self._groups:
+            group.begin_delete()
+
+    def _close_outsides(self, *, has_last_words: bool) -> None:
+        for outside in self._outsides:
+            if has_last_words:
+                outside.close()
+            else:
+                outside.stop()
+
+
+def _close(parts: Sequence[Member]) -> None:
+    for part in parts:
+        part.ssh.close()
+
+
+def _explained(error: ProvisioningError, console: Path, kept: Sequence[str]) -> ProvisioningError:
+    """With what Azure saw of the machine: where a boot stopped says why."""
+    lines = console_text.last_lines(console_text.read_tail(console)) if console.exists() else []
+    said = f"; last on its console: {' | '.join(lines)}" if lines else "; Azure has nothing of its console yet"
+    shown = f"; kept {', '.join(kept)}" if kept else ""
+    return ProvisioningError(f"{error.message}{said}{shown}", hint=error.hint or f"read {console}")
