@@ -18,6 +18,7 @@ from lisa_ci.model import (
     Lease,
     Leftover,
     Profile,
+    Receipt,
     Result,
     Subject,
     Suite,
@@ -137,6 +138,23 @@ class SupportsHotAdd(Protocol):
 
 
 @runtime_checkable
+class SupportsPower(Protocol):
+    """On the group: what a cloud does to a machine as a whole. Each returns when it answers again (off: when it is)."""
+
+    def power_off(self, machine: Machine, *, timeout: timedelta) -> None:
+        """Stop it and give it back: the next start may be on another host. ProvisioningError."""
+
+    def power_on(self, machine: Machine, *, timeout: timedelta) -> None:
+        """Start it. ProvisioningError."""
+
+    def redeploy(self, machine: Machine, *, timeout: timedelta) -> None:
+        """Move it to another host; disks of the host itself are lost. ProvisioningError."""
+
+    def resize(self, machine: Machine, size: str, *, timeout: timedelta) -> None:
+        """Make it one of another size. ProvisioningError."""
+
+
+@runtime_checkable
 class SupportsLinks(Protocol):
     """On the group: NICs of its machines that are on private links, each with one NIC of another; named by address."""
 
@@ -166,6 +184,14 @@ class Platform(Protocol):
 
     def sweep(self, *, now: datetime) -> Sequence[Leftover]:
         """Remove what outlived its lease."""
+
+
+@runtime_checkable
+class SupportsReceipts(Protocol):
+    """On the platform: what it made costs money, and it can tell what became of it."""
+
+    def receipts(self) -> Sequence[Receipt]:
+        """One for each place where something was made, since this platform is there; complete when a leg has ended."""
 
 
 class Driver(Protocol):

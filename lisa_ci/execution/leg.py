@@ -35,7 +35,7 @@ from lisa_ci.execution.sampler import Sampling
 from lisa_ci.execution.signals import signals_held
 from lisa_ci.files import LegFolder
 from lisa_ci.model import Case, Command, Inventory, Isolation, Lease, Leg, Plan, Result, Run, Stage, Suite
-from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario
+from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario, SupportsReceipts
 
 _KEPT: Final = timedelta(hours=24)
 _SLACK: Final = timedelta(hours=1)
@@ -148,7 +148,7 @@ class _Leg:
                 finally:
                     record.give_up(self._open_cases(record), reason)
         finally:
-            self._end(reason)
+            self._end(reason, platform)
             log.close()
             self._tidy()
         if failure is not None and not isinstance(failure, ProvisioningError):
@@ -183,13 +183,14 @@ class _Leg:
             raise PipelineError(f"{root} holds something else than a leg", hint="give another --out")
         shutil.rmtree(root, ignore_errors=True)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, platform: Platform) -> None:
         self._run = dataclasses.replace(
             self._run,
             ended=datetime.now(UTC),
             is_complete=reason != _INTERRUPTED,
             error=reason,
             stages=tuple(self._stages),
+            receipts=tuple(platform.receipts()) if isinstance(platform, SupportsReceipts) else (),
         )
         self._write_run()
         if not self.settings.keep:
