@@ -16,6 +16,7 @@ from lisa_ci.pipeline.known import Known
 from lisa_ci.protocols import Driver, Platform, Scenario
 
 PLATFORMS: Final = {
+    "azure": "lisa_ci.platforms.azure.platform:AzurePlatform",
     "qemu": "lisa_ci.platforms.qemu:QemuPlatform",
     "ssh": "lisa_ci.platforms.ssh:SshPlatform",
 }
