@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from http.client import HTTPMessage
 from pathlib import Path
@@ -32,7 +32,6 @@ _BLOCK: Final = 1 << 20
 _STEP_BYTES: Final = 16 << 20
 _SPARE_BYTES: Final = 256 << 20
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_PLACE: Final = "image"
 
 
 def file_name(url: str) -> str:
@@ -65,9 +64,18 @@ def _is_loopback(host: str) -> bool:
 
 
 def fetch(
-    url: str, sha256: str, folder: Path, emit: Emit, *, limit: int = MAX_BYTES, timeout: timedelta = TIMEOUT
+    url: str,
+    sha256: str,
+    folder: Path,
+    emit: Emit,
+    *,
+    what: str = "image",
+    limit: int = MAX_BYTES,
+    timeout: timedelta = TIMEOUT,
 ) -> Path:
     """The file with this SHA-256 (lower case hex), from ``folder`` where it is there already, else downloaded.
+
+    ``what`` names it in events and messages.
 
     A file in the cache is hashed again before it is used. PipelineError for a wrong URL or wrong bytes,
     ProvisioningError for a network that fails.
@@ -75,21 +83,25 @@ def fetch(
     if not _SHA256.fullmatch(sha256):
         raise PipelineError(f"'{sha256}' is not a sha256", hint="64 hexadecimal digits")
     if why := problem(url):
-        raise PipelineError(f"the image cannot be fetched from '{url}': {why}")
+        raise PipelineError(f"the {what} cannot be fetched from '{url}': {why}")
     target = folder / sha256
     if target.is_file() and not target.is_symlink() and _sha256_of(target) == sha256:
         return target
     started = time.monotonic()
     error = ""
-    emit(StageStarted(place=_PLACE, stage="download"))
+
+    def advance(done: int) -> None:
+        emit(StageAdvanced(place=what, stage="download", done=done))
+
+    emit(StageStarted(place=what, stage="download"))
     try:
-        _download(url, sha256, target, emit, limit=limit, deadline=started + timeout.total_seconds())
+        _download(url, sha256, target, advance, limit=limit, deadline=started + timeout.total_seconds())
     except LisaCiError as cause:
         error = cause.message
         raise
     finally:
         wall = timedelta(seconds=time.monotonic() - started)
-        emit(StageEnded(place=_PLACE, stage="download", wall=wall, error=error))
+        emit(StageEnded(place=what, stage="download", wall=wall, error=error))
     return target
 
 
@@ -107,7 +119,9 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _download(url: str, sha256: str, target: Path, emit: Emit, *, limit: int, deadline: float) -> None:
+def _download(
+    url: str, sha256: str, target: Path, advance: Callable[[int], None], *, limit: int, deadline: float
+) -> None:
     """Stream into a hidden file beside the target; it gets the target's name only when the digest is right."""
     opener = urllib.request.build_opener(_SafeRedirects)
     request = urllib.request.Request(url, headers={"User-Agent": "lisa-ci", "Accept-Encoding": "identity"})  # noqa: S310 - problem() allows https and loopback only
@@ -118,7 +132,7 @@ def _download(url: str, sha256: str, target: Path, emit: Emit, *, limit: int, de
             _refuse_what_does_not_fit(url, response.headers, target.parent, limit)
             descriptor, name = tempfile.mkstemp(prefix=".download-", dir=target.parent)
             with os.fdopen(descriptor, "wb") as file:
-                found = _copy(response, file, url, emit, limit=limit, deadline=deadline)
+                found = _copy(response, file, url, advance, limit=limit, deadline=deadline)
                 file.flush()
                 os.fsync(file.fileno())
         if found != sha256:
@@ -150,7 +164,9 @@ def _refuse_what_does_not_fit(url: str, headers: Mapping[str, str], folder: Path
         raise ProvisioningError(f"'{url}' has {length} bytes, {folder} has only {free} bytes free")
 
 
-def _copy(response: IO[bytes], file: IO[bytes], url: str, emit: Emit, *, limit: int, deadline: float) -> str:
+def _copy(
+    response: IO[bytes], file: IO[bytes], url: str, advance: Callable[[int], None], *, limit: int, deadline: float
+) -> str:
     """Copy to the end; the SHA-256 of what came."""
     digest, done, announced = hashlib.sha256(), 0, 0
     while block := response.read(_BLOCK):
@@ -163,5 +179,5 @@ def _copy(response: IO[bytes], file: IO[bytes], url: str, emit: Emit, *, limit: 
         file.write(block)
         if done - announced >= _STEP_BYTES:
             announced = done
-            emit(StageAdvanced(place=_PLACE, stage="download", done=done))
+            advance(done)
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Final
 
 import click
 
-from lisa_ci import faults, files, registry
+from lisa_ci import download, faults, files, image, registry
 from lisa_ci.commands._evidence import PREVIOUS, readable
 from lisa_ci.console import Console
 from lisa_ci.errors import DataError, PipelineError, ProvisioningError, VerificationError
 from lisa_ci.events import Level, Message
 from lisa_ci.execution import run_leg
 from lisa_ci.execution.earlier import take_over
+from lisa_ci.execution.install import SIZE_LIMIT
 from lisa_ci.execution.proof import check_plan_digest, check_subject
 from lisa_ci.faults import Fault
 from lisa_ci.github.event import attempt
@@ -98,6 +100,7 @@ def command(
             console.say(problem)
         raise ProvisioningError(problems[-1], hint="lisa-ci doctor tells what this host lacks")
     check_subject(plan.subject, console.emit)
+    suites = _with_downloads(console, leg, suites)
     try:
         run = run_leg(
             plan,
@@ -202,6 +205,21 @@ def _suites(plan: Plan, leg: Leg) -> dict[str, Suite]:
             raise VerificationError(f"suite {task.suite} is not the one that was planned", hint="make the plan again")
         suites[task.suite] = suite
     return suites
+
+
+def _with_downloads(console: Console, leg: Leg, suites: Mapping[str, Suite]) -> dict[str, Suite]:
+    """The suites with the files that they or the pipeline fetch, each from the cache or from the network."""
+    found = dict(suites)
+    folder = image.cache_folder() / "files"
+    for task in leg.tasks:
+        suite = found[task.suite]
+        wanted = {one.name: one for one in (*suite.fetch, *task.fetch)}  # the pipeline's own takes the suite's place
+        fetched = {
+            name: str(download.fetch(one.url, one.sha256, folder, console.emit, what=name, limit=SIZE_LIMIT))
+            for name, one in wanted.items()
+        }
+        found[task.suite] = replace(suite, files=fetched)
+    return found
 
 
 def _check_globs(leg: Leg, suites: dict[str, Suite], only: tuple[str, ...]) -> None:

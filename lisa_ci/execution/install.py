@@ -115,6 +115,8 @@ def pack(suites: Mapping[str, Suite]) -> bytes:
         archive.addfile(_entry("suites", tarfile.DIRTYPE, 0o755))
         for name, suite in sorted(suites.items()):
             _add_folder(archive, f"suites/{name}", Path(suite.folder))
+            for file, path in sorted(suite.files.items()):
+                _add(archive, f"suites/{name}/{file}", _read(Path(path)), executable=False)
             if stream.tell() > SIZE_LIMIT:
                 raise PipelineError(
                     f"the suites of this leg have more than {SIZE_LIMIT >> 20} MiB", hint="put large files on a disk"
@@ -141,6 +143,15 @@ def _add_folder(archive: tarfile.TarFile, name: str, folder: Path) -> None:
                 _add(archive, inside, path.read_bytes(), executable=bool(path.stat().st_mode & stat.S_IXUSR))
     except OSError as error:
         raise PipelineError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > SIZE_LIMIT:
+            raise PipelineError(f"{path} is too large for a suite", hint="put large files on a disk")
+        return path.read_bytes()
+    except OSError as error:
+        raise PipelineError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes, *, executable: bool) -> None:

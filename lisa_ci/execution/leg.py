@@ -355,7 +355,7 @@ class _Leg:
         if completed.exit != 0:
             how = "did not end in time" if completed.is_timed_out else f"ended with exit {completed.exit}"
             said = " ".join(completed.output.decode("utf-8", "replace").split())[-300:]
-            raise ProvisioningError(f"the preparation of suite {suite.name} {how}", hint=said)
+            raise ProvisioningError(f"the preparation of suite {suite.name} {how}: {said or 'it said nothing'}")
 
     def _remove_earlier(self, machine: Machine) -> None:
         """What a run that was killed has left in a machine that lives on."""

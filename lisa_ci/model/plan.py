@@ -11,7 +11,7 @@ from pathlib import Path
 from lisa_ci.errors import Loss
 from lisa_ci.model.hardware import Profile
 from lisa_ci.model.subject import SCHEMA, Access, ImageFormat, ImageSource, Kernel, Subject, Timeouts
-from lisa_ci.model.suites import Allowance, KnownFailure, Suite
+from lisa_ci.model.suites import Allowance, Download, KnownFailure, Suite
 
 # ---- pipeline and plan ---------------------------------------------------------------------------------------------
 
@@ -27,6 +27,7 @@ class SuiteSelection:
     skip: Mapping[str, str] = field(default_factory=dict)
     required: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    fetch: tuple[Download, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ class Shard:
 class Task:
     """What a leg does with one suite. ``left_out`` are case ids this profile cannot run or the pipeline skips.
 
-    ``environment`` comes on top of the suite's own.
+    ``environment`` and ``fetch`` come on top of the suite's own.
     """
 
     suite: str
@@ -93,6 +94,7 @@ class Task:
     only: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    fetch: tuple[Download, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

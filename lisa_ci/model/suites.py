@@ -77,12 +77,22 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """A file from the network, pinned by its SHA-256 (hex); it lies as ``name`` in a suite's folder in the machine."""
+
+    name: str
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
     """A testsuite. Either ``driver`` (runs in the machine) or ``scenario`` (driven from the host) is set.
 
     ``cases`` None means that ``listing`` (a command in the machine) tells them. ``folder`` is on the host and is
     copied into the machine; ``digest`` is SHA-256 (hex) over its files. ``prepare`` is run in it there before anything
-    else of the suite, once in each machine.
+    else of the suite, once in each machine. ``files`` lie in it there as well, though not here: name -> path on the
+    host, of what ``fetch`` asks for.
     """
 
     name: str
@@ -98,6 +108,8 @@ class Suite:
     timeout: timedelta | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     isolation: Isolation = Isolation.DIRTY
+    fetch: tuple[Download, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 # ---- the console ---------------------------------------------------------------------------------------------------

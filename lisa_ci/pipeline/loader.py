@@ -26,6 +26,7 @@ from lisa_ci.pipeline.baseline import load_baseline
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.console_settings import build_allowances
 from lisa_ci.pipeline.document import parse_document, shown
+from lisa_ci.pipeline.download_settings import build_downloads
 from lisa_ci.pipeline.known import Known
 from lisa_ci.pipeline.places import from_here, read_source
 from lisa_ci.pipeline.profiles import all_profiles, build_profiles
@@ -162,8 +163,15 @@ class _Assembly:
                 continue
             if suite.cases is not None and not isinstance(entry.value, str):
                 self._check_globs(entry.get("only"), [case.id for case in suite.cases], "case")
-            selections[suite.name] = _selection(entry, suite)
+            selections[suite.name] = self._selection(entry, suite)
         return tuple(selections.values())
+
+    def _selection(self, entry: Found, suite: Suite) -> SuiteSelection:
+        if isinstance(entry.value, str):
+            return SuiteSelection(suite=suite)
+        downloads = build_downloads(entry.get("fetch"), Path(suite.folder), self._reading)
+        values: dict[str, Any] = {**entry.plain(), "suite": suite, "fetch": downloads}
+        return SuiteSelection(**values)
 
     def _suite(self, name: Found) -> Suite | None:
         try:
@@ -193,13 +201,6 @@ class _Assembly:
 def _kernel(values: dict[str, Any]) -> Kernel:
     """``from`` is a word of Python's, so the value has another name."""
     return Kernel(**{"source" if name == "from" else name: value for name, value in values.items()})
-
-
-def _selection(entry: Found, suite: Suite) -> SuiteSelection:
-    if isinstance(entry.value, str):
-        return SuiteSelection(suite=suite)
-    values: dict[str, Any] = {**entry.plain(), "suite": suite}
-    return SuiteSelection(**values)
 
 
 def _first(names: Iterable[str], most: int = 8) -> str:

@@ -20,6 +20,7 @@ from lisa_ci.model import (
     WayIn,
 )
 from lisa_ci.pipeline.console_settings import CONSOLE
+from lisa_ci.pipeline.download_settings import FETCH
 from lisa_ci.pipeline.kinds import Choice, Duration, Flag, Text, Whole
 from lisa_ci.pipeline.profile_settings import PROFILE
 from lisa_ci.pipeline.setting import GLOB, PATH, PROFILE_NAME, REASON, setting
@@ -222,6 +223,12 @@ SUITE_SELECTION: Final = Table(
             ENVIRONMENT,
             "Environment variables of its cases, on top of the suite's own.",
             example={"LTP_RUNTEST": "syscalls mm"},
+        ),
+        setting(
+            SuiteSelection,
+            "fetch",
+            FETCH,
+            "Files from the network that lie in the suite's folder in the machine, on top of the suite's own.",
         ),
     ),
 )

@@ -9,6 +9,7 @@ from typing import Final
 from lisa_ci.model import SCHEMA, Arch, Capability, Case, Expectation, Firmware, Isolation, Profile, Risk, Suite
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.document import ListNode, MappingNode, Node, shown
+from lisa_ci.pipeline.download_settings import FETCH
 from lisa_ci.pipeline.kinds import Choice, Duration, Flag, Id, Text, Whole
 from lisa_ci.pipeline.reading import Found, Kind, Reading, Schema, describe
 from lisa_ci.pipeline.setting import setting
@@ -188,6 +189,12 @@ SUITE: Final = Table(
             "Command in the machine before the listing and the cases: unpacks, builds, loads. Its failure is that of "
             "the machine, not of a case. What it changes is there in every case, also after a restore.",
             example=["./prepare"],
+        ),
+        setting(
+            Suite,
+            "fetch",
+            FETCH,
+            "Files from the network that lie in the suite's folder in the machine, each pinned by its SHA-256.",
         ),
     ),
 )

@@ -10,6 +10,7 @@ from lisa_ci.errors import Location, PipelineError
 from lisa_ci.model import Case, PlannedSuite, Suite, is_id
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.document import parse_document, shown
+from lisa_ci.pipeline.download_settings import build_downloads
 from lisa_ci.pipeline.known import Known
 from lisa_ci.pipeline.places import from_here, read_source
 from lisa_ci.pipeline.reading import Found, Reading
@@ -96,12 +97,14 @@ def _suite(found: Found, folder: Path, known: Known, reading: Reading) -> Suite 
             hint = did_you_mean(given.value, sorted(names)) or f"known: {', '.join(sorted(names))}"
             reading.report(f"unknown {key} {shown(given.value)}", given.location, hint)
     _check_cases(found, reading)
+    downloads = build_downloads(found.get("fetch"), folder, reading)
     if not reading.is_clean:
         return None
     values: dict[str, Any] = found.plain()
     del values["schema"]
     values["listing"] = _command(values.get("listing", ()))
     values["prepare"] = _command(values.get("prepare", ()))
+    values["fetch"] = downloads
     if "cases" in values:
         places = [item.location for item in found.value["cases"].value]
         cases = zip(values["cases"], places, strict=True)

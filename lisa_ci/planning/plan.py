@@ -84,6 +84,7 @@ def _task(pair: Pair, index: int, shards: int) -> Task:
         only=pair.selection.only,
         left_out=pair.left_out,
         environment=pair.selection.environment,
+        fetch=pair.selection.fetch,
     )
 
 

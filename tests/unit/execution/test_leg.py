@@ -483,7 +483,7 @@ def test_a_preparation_that_fails_is_no_failure_of_a_case(desk: Desk) -> None:
 
     desk.machine.run = fail  # type: ignore[method-assign]
     desk.suites["boot"] = suite("boot", "abc", prepare=("./prepare",))
-    assert desk.run().error == "the preparation of suite boot ended with exit 3"
+    assert desk.run().error == "the preparation of suite boot ended with exit 3: no compiler"
     assert set(desk.outcomes.values()) == {Outcome.ERRORED}
 
 

@@ -331,3 +331,11 @@ def test_long_and_strange_values_are_cut_and_escaped_in_messages(folder: Path) -
     assert len(told) == 1
     assert len(told[0]) < 300
     assert "\n" not in told[0]
+
+
+def test_what_a_pipeline_fetches_for_a_suite_is_its_selection_s(folder: Path) -> None:
+    entry = "{name: big.tar, url: 'https://example.org/big.tar', sha256: " + "ab" * 32 + "}"
+    text = LEAST_PIPELINE.replace("[./suites/mine]", f"[{{suite: ./suites/mine, fetch: [{entry}]}}]")
+    assert text != LEAST_PIPELINE
+    [selection] = parse_pipeline(text.encode(), "lisa-ci.yml", folder, KNOWN).suites
+    assert [one.name for one in selection.fetch] == ["big.tar"]

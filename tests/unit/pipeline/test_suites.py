@@ -47,6 +47,38 @@ def test_every_key_arrives_in_the_suite(tmp_path: Path) -> None:
     )
 
 
+FETCHING = """\
+schema: 1
+name: mine
+driver: tap
+listing: ./list
+fetch:
+  - {name: a.tar.xz, url: "https://example.org/a-1.tar.xz", sha256: SHA}
+"""
+
+
+def test_a_file_to_fetch_arrives_in_lower_case(tmp_path: Path) -> None:
+    [one] = load(FETCHING.replace("SHA", "AB" * 32), tmp_path).fetch
+    assert (one.name, one.url, one.sha256) == ("a.tar.xz", "https://example.org/a-1.tar.xz", "ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("https://example", "http://example", "only https is fetched"),
+        ("https://example", "https://me:word@example", "carries a user name or password"),
+        ("name: a.tar.xz", "name: suite.yaml", "the suite has a file 'suite.yaml' of its own"),
+        ("name: a.tar.xz", "name: ../up", "'name' must be a file name"),
+        ("SHA", "'12'", "'sha256' must be 64 hexadecimal digits"),
+        ("fetch:\n", "fetch:\n  - {name: a.tar.xz, url: 'https://a/b', sha256: SHA}\n", "is given twice"),
+    ],
+)
+def test_what_is_not_fetched_is_told(tmp_path: Path, old: str, new: str, told: str) -> None:
+    text = FETCHING.replace(old, new).replace("SHA", "ab" * 32)
+    [problem] = problems_of(text, tmp_path)
+    assert told in problem
+
+
 def test_a_listing_takes_the_place_of_cases(tmp_path: Path) -> None:
     suite = load("schema: 1\nname: mine\ndriver: tap\nlisting: ./list --all\n", tmp_path)
     assert (suite.cases, suite.listing) == (None, ("sh", "-c", "./list --all"))
