@@ -15,7 +15,7 @@ from typing import Final
 from lisa_ci import faults
 from lisa_ci.faults import Fault
 from lisa_ci.files import LegEvidence
-from lisa_ci.model import Category, Finding, Leg, Plan, Reason, Recovery, Result, Run
+from lisa_ci.model import Category, Finding, Leg, Plan, Reason, Receipt, Recovery, Result, Run
 from lisa_ci.reporting.attempts import Attempt, merged
 from lisa_ci.reporting.reasons import Kind, reason
 
@@ -54,6 +54,11 @@ class LegRun:
     def recoveries(self) -> tuple[Recovery, ...]:
         """Each time that a machine was brought back, in all attempts."""
         return tuple(recovery for run in self._heads for recovery in run.recoveries)
+
+    @property
+    def receipts(self) -> tuple[tuple[int, Receipt], ...]:
+        """Attempt and receipt of everything that was made where it costs money."""
+        return tuple((run.attempt, receipt) for run in self._heads for receipt in run.receipts)
 
     @property
     def _heads(self) -> tuple[Run, ...]:

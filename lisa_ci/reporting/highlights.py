@@ -17,6 +17,7 @@ from lisa_ci.model import Finding, Outcome, Result, SubResult
 from lisa_ci.reporting.chosen import LegRun
 from lisa_ci.reporting.judging import is_told_by_leg
 from lisa_ci.reporting.reasons import Kind, kind_of
+from lisa_ci.reporting.receipts import LegReceipt
 
 PER_KIND: Final = 50
 PER_LEG: Final = 20
@@ -95,6 +96,7 @@ class Highlights:
     _counts: Counter[Kind] = field(default_factory=Counter)
     _skips: Counter[tuple[str, str]] = field(default_factory=Counter)
     _comebacks: dict[str, Comeback] = field(default_factory=dict)
+    _receipts: list[LegReceipt] = field(default_factory=list)
     _said: dict[tuple[str, str, str], Said] = field(default_factory=dict)
     _dropped: int = 0
     _carried: Counter[str] = field(default_factory=Counter)
@@ -105,6 +107,8 @@ class Highlights:
             self._comebacks[run.leg.id] = _comeback(run)
         for found in run.findings:
             self._hear(run, found)
+        for attempt, receipt in run.receipts:
+            self._receipts.append(LegReceipt(leg=run.leg.id, attempt=attempt, receipt=receipt))
 
     def take(self, run: LegRun, result: Result) -> None:
         for found in result.findings:
@@ -132,6 +136,9 @@ class Highlights:
     def count(self, kind: Kind) -> int:
         """How many there were, also those that are not kept."""
         return self._counts[kind]
+
+    def receipts(self) -> tuple[LegReceipt, ...]:
+        return tuple(self._receipts)
 
     def comebacks(self) -> tuple[Comeback, ...]:
         return tuple(self._comebacks.values())
