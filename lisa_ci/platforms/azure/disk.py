@@ -21,6 +21,11 @@ _SECONDS: Final = 6 * 3600  # how long the signed link works
 _OPERATION: Final = timedelta(minutes=10)
 
 
+def image_disk(group: ResourceGroup) -> ManagedDisk:
+    """The managed disk in the group that holds, or is to hold, the image."""
+    return ManagedDisk(subscription=group.azure.id, group=group.name, name=NAME)
+
+
 def upload_image(
     group: ResourceGroup,
     subject: Subject,
@@ -28,8 +33,8 @@ def upload_image(
     upload: Callable[[Image, Path, Secret, Emit], object] | None,
     *,
     emit: Emit,
-) -> ManagedDisk:
-    """The image as a managed disk in the group; it bears the lease. Three write requests. ProvisioningError."""
+) -> None:
+    """Make ``image_disk`` and fill it; it bears the lease. Three write requests. ProvisioningError."""
     image = subject.image
     if image is None:
         raise ProvisioningError("the azure platform boots an image, and the pipeline has none", hint="write 'image:'")
@@ -58,7 +63,6 @@ def upload_image(
         until = azure.clock.now() + _OPERATION.total_seconds()
         end = azure.steps(final_state_via="location")
         done(lambda: disks.begin_revoke_access(group.name, NAME, polling=end), "close the image's disk")
-    return ManagedDisk(subscription=azure.id, group=group.name, name=NAME)
 
 
 def _body(group: ResourceGroup, image: Image, profile: Profile) -> dict[str, Any]:

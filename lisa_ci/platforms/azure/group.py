@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.core.exceptions import AzureError
 from azure.core.polling import LROPoller
 
 from lisa_ci.errors import LisaCiError, ProvisioningError
@@ -226,19 +226,25 @@ def plan_digest(plan: GroupPlan) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=dict).encode()).hexdigest()
 
 
-def is_in_the_way(azure: Subscription, name: str) -> str:
-    """State of a group with this name, '' where there is none. RefusedError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Existing:
+    """A group that is there already."""
+
+    state: str
+    tags: Mapping[str, str]
+
+
+def existing(azure: Subscription, name: str) -> Existing | None:
+    """The group with this name; None where there is none. RefusedError."""
     try:
         with refusals(f"look for {name}"):
-            try:
-                found = azure.resources.resource_groups.get(name)
-            except ResourceNotFoundError:
-                return ""
+            found = azure.resources.resource_groups.get(name)
     except RefusedError as error:
         if is_gone(error):
-            return ""
+            return None
         raise
-    return str(found.properties.provisioning_state if found.properties else "") or "Succeeded"
+    state = str(found.properties.provisioning_state or "") if found.properties else ""
+    return Existing(state=state, tags=dict(found.tags or {}))
 
 
 def no_machine(group: ResourceGroup, error: LisaCiError) -> ProvisioningError:

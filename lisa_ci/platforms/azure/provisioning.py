@@ -14,12 +14,12 @@ from lisa_ci import ssh
 from lisa_ci.errors import LisaCiError, ProvisioningError
 from lisa_ci.events import Emit, Level, Message
 from lisa_ci.model import Access, Image, Lease, Profile, Receipt, Secret, Subject, Timeouts
-from lisa_ci.platforms.azure import evidence, names, placing, runner
+from lisa_ci.platforms.azure import evidence, names, placing, record, runner
 from lisa_ci.platforms.azure.client import RefusedError, Subscription
-from lisa_ci.platforms.azure.disk import upload_image
+from lisa_ci.platforms.azure.disk import image_disk, upload_image
 from lisa_ci.platforms.azure.errors import Way
 from lisa_ci.platforms.azure.evidence import Outside
-from lisa_ci.platforms.azure.group import ResourceGroup, is_in_the_way, no_machine
+from lisa_ci.platforms.azure.group import ResourceGroup, existing, no_machine
 from lisa_ci.platforms.azure.images_ref import ImageFacts, NamedImage
 from lisa_ci.platforms.azure.machines import AzureMachines, Member
 from lisa_ci.platforms.azure.shape import Entry, GroupPlan, Order, Place, PlannedMachine
@@ -106,36 +106,49 @@ class Provisioning:
             again = str(number) if number else ""
             taken = {group.name for group in self._groups}
             name = names.group(self.lease, attempt_in="-".join(filter(None, (place.region, again))))
-            if name not in taken and not self._is_in_the_way(name):
+            if name not in taken and self._is_free(name, place):
                 break
-        group = ResourceGroup(
-            azure=self.azure,
-            name=name,
-            region=place.region,
-            lease=self.lease,
-            tags=names.tags(self.lease),
-            say=self.say,
-        )
+        group = self._resource_group(name, place)
         self._groups.append(group)
         return group
 
-    def _is_in_the_way(self, name: str) -> bool:
-        state = is_in_the_way(self.azure, name)
-        if state and state != "Deleting":
-            found = self.azure.resources.resource_groups.get(name)
-            return (found.tags or {}).get(names.OWNER) != names.tags(self.lease)[names.OWNER]
-        return bool(state)
+    def _is_free(self, name: str, place: Place) -> bool:
+        """Whether nothing has this name, or only what an earlier run of this very leg began and can be gone on with.
+
+        What that run left, and is of no use, is deleted now: nobody else has this owner, leg and attempt.
+        """
+        found = existing(self.azure, name)
+        if found is None:
+            return True
+        is_mine = found.tags.get(names.OWNER) == names.tags(self.lease)[names.OWNER]
+        if not is_mine or found.state == "Deleting":
+            return False
+        before = record.read(name)
+        if before is not None and before.token and before.is_orphan:
+            return True
+        if before is None or before.is_orphan:
+            old = self._resource_group(name, place)
+            old.exists = True
+            old.look()
+            old.begin_delete()
+            self._groups.append(old)
+        return False
+
+    def _resource_group(self, name: str, place: Place) -> ResourceGroup:
+        tags = names.tags(self.lease)
+        return ResourceGroup(
+            azure=self.azure, name=name, region=place.region, lease=self.lease, tags=tags, say=self.say
+        )
 
     def _made(self, group: ResourceGroup, place: Place, image: NamedImage | None, facts: ImageFacts) -> GroupPlan:
         until = self.azure.clock.now() + _DEPLOY.total_seconds()
-        if image is not None:
-            plan = self._plan(group, place, image, facts)
-            if group.resume(plan, until=until):
-                return plan
+        plan = self._plan(group, place, image or image_disk(group), facts)
+        if group.resume(plan, until=until):
+            return plan
         group.create()
         if image is None:
-            image = upload_image(group, self.subject, self.profile, self.doors.upload, emit=self.emit)
-            plan = self._plan(group, place, image, facts)
+            upload_image(group, self.subject, self.profile, self.doors.upload, emit=self.emit)
+            until = self.azure.clock.now() + _DEPLOY.total_seconds()
         self.say(f"deploying {self.profile.machines} x {place.size} in {place.region} as {group.name}", Level.INFO)
         group.deploy(plan, until=until)
         return plan

@@ -632,6 +632,9 @@ class Arm:
         if machine.power != "running":
             machine.power = "running"
             machine.started.append(self._stamp())
+            for number, nic in enumerate(machine.properties.get("networkProfile", {}).get("networkInterfaces", ())):
+                found = self.resources[nic["id"].lower()]
+                found.properties.setdefault("macAddress", f"00-0D-3A-{len(machine.started):02X}-00-{number:02X}")
             self.hosts.start(machine, self.address_of(machine))
 
     def _power_off(self, machine: Stored, power: str) -> None:
