@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import pytest
 from lisa_ci.drivers.gtest import GtestDriver
 from lisa_ci.drivers.junit import JunitDriver
 from lisa_ci.drivers.kselftest import KselftestDriver
+from lisa_ci.drivers.ktap import KtapDriver
 from lisa_ci.drivers.ltp import LtpDriver
 from lisa_ci.drivers.tap import TapDriver
 from lisa_ci.model import Case, Completed, Outcome, Result, Suite
@@ -115,6 +117,17 @@ def test_a_log_of_many_collections_has_every_verdict_of_the_runner() -> None:
     }
     assert {child.name: child.outcome for child in result.children} == said
     assert len(said) == 18
+
+
+# ---- KUnit ---------------------------------------------------------------------------------------------------------
+
+
+def test_kunit_py_and_the_driver_count_the_same_tests() -> None:
+    output = (CASES / "kunit" / "uml-6.1.log").read_bytes()
+    result = KtapDriver().interpret(CASE, Completed(exit=0, output=output))
+    tests = Counter(test.outcome for suite in result.children for test in suite.children)
+    assert (len(result.children), tests) == (27, {Outcome.PASSED: 210, Outcome.SKIPPED: 7})
+    assert result.outcome is Outcome.PASSED
 
 
 # ---- GoogleTest ----------------------------------------------------------------------------------------------------

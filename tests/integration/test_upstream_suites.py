@@ -15,6 +15,7 @@ import pytest
 
 from lisa_ci import files, process, registry
 from lisa_ci.drivers.kselftest import KselftestDriver
+from lisa_ci.drivers.ktap import KtapDriver
 from lisa_ci.drivers.ltp import LtpDriver
 from lisa_ci.execution.leg import run_leg
 from lisa_ci.model import (
@@ -73,6 +74,22 @@ def ltp(tmp_path: Path) -> Path:
     program(root / "runtest" / "io", "cat01 echo a.c:2: TCONF: none here | cat01\n", mode=0o644)
     program(root / "scenario_groups" / "some", "# files\nmath\nio\n", mode=0o644)
     return root
+
+
+UML = """\
+#!/bin/sh
+# A user-mode kernel: lists its tests, or prints the document of the suite that kunit.filter_glob names.
+for word; do
+  case $word in
+    kunit.action=list) exec cat {listing} ;;
+    kunit.filter_glob=*) suite=${{word#*=}} ;;
+  esac
+done
+echo 'KTAP version 1'
+echo '1..1'
+sed -n "/# Subtest: $suite"'$/,/^ok [0-9]* '"$suite"'$/p' {output} |
+  sed -e '1i\\    KTAP version 1' -e 's/^ok [0-9]* /ok 1 /'
+"""
 
 
 @pytest.fixture(params=sorted(SHELLS))
@@ -195,8 +212,38 @@ def test_an_unknown_runtest_file_is_no_empty_list(shell: list[str], ltp: Path, t
     assert said(shell, placed("ltp", tmp_path), "list", environment=settings).exit == 1
 
 
+# ---- KUnit ---------------------------------------------------------------------------------------------------------
+
+
+def test_kunit_runs_each_suite_of_a_user_mode_kernel_beside_it(shell: list[str], tmp_path: Path) -> None:
+    """The kernel is one that prints what a real one printed; the suites are those that kunit.py lists."""
+    folder, driver = placed("kunit", tmp_path), KtapDriver()
+    captured = Path(__file__).parents[1] / "cases/kunit"
+    listing, output = captured / "uml-6.1-list.log", captured / "uml-6.1.log"
+    program(folder / "linux", UML.format(listing=listing, output=output))
+    cases = {
+        name: case for name, case in found(driver, "kunit", shell, folder, environment()).items() if "uml." in name
+    }
+    assert len(cases) == 27
+    assert {"uml.kunit-try-catch-test", "uml.sysctl_test", "uml.time_test_cases"} < cases.keys()
+    assert driver.command(cases["uml.cpumask"]).arguments == ("sh", "-c", "./run uml cpumask")
+    completed = said(shell, folder, "run", "uml", "cpumask", environment=environment())
+    result = driver.interpret(cases["uml.cpumask"], completed)
+    assert result.outcome is Outcome.PASSED
+    assert [len(suite.children) for suite in result.children] == [6]
+
+
+def test_a_user_mode_kernel_that_tells_of_no_tests_is_no_empty_list(shell: list[str], tmp_path: Path) -> None:
+    folder = placed("kunit", tmp_path)
+    program(folder / "linux", "#!/bin/sh\necho 'Kernel panic - not syncing: no memory'\nexit 134\n")
+    completed = said(shell, folder, "list", environment=environment())
+    assert completed.exit == 1
+    assert b"no memory" in completed.output
+
+
 def test_shellcheck_has_nothing_to_say() -> None:
     paths = [ROOT / name / file for name in ("kselftest", "ltp") for file in ("prepare", "list", "run")]
+    paths += [ROOT / "kunit" / file for file in ("list", "run", "uml")]
     process.check(["shellcheck", *paths], timeout=TIMEOUT)
 
 
