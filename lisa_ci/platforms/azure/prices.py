@@ -6,13 +6,13 @@ agreement that a subscription has.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
 
 from lisa_ci.errors import PipelineError
+from lisa_ci.platforms.azure.answers import read_answer
 
 _HINT: Final = (
     "curl -G https://prices.azure.com/api/retail/prices --data-urlencode \"$filter=serviceName eq 'Virtual Machines' "
@@ -39,10 +39,7 @@ class Prices:
 
 def read_prices(data: bytes, place: str) -> Prices:
     """Prices in a file: one answer of the API, or a list of answers (pages), or of their items. PipelineError."""
-    try:
-        read = json.loads(data)
-    except ValueError as error:
-        raise PipelineError(f"{place} is not JSON: {error}", hint=_HINT) from error
+    read = read_answer(data, place, _HINT)
     pages = read if isinstance(read, list) else [read]
     items: list[Any] = []
     for page in pages:

@@ -6,12 +6,12 @@ machine, and those of the region; and one of the machines'.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lisa_ci.errors import PipelineError
+from lisa_ci.platforms.azure.answers import read_answer
 from lisa_ci.platforms.azure.skus import Sku
 
 TOTAL: Final = "cores"
@@ -76,10 +76,7 @@ def _needs(sku: Sku, machines: int, *, is_spot: bool) -> Iterator[tuple[str, int
 
 def read_usage(data: bytes, place: str, region: str = "") -> tuple[Quota, ...]:
     """Quotas in a file: Azure's answer for ``region``, or a mapping from regions to such answers. PipelineError."""
-    try:
-        read = json.loads(data)
-    except ValueError as error:
-        raise PipelineError(f"{place} is not JSON: {error}", hint=_HINT) from error
+    read = read_answer(data, place, _HINT)
     if isinstance(read, list) or (isinstance(read, dict) and isinstance(read.get("value"), list)):
         if not region:
             hint = '{"REGION": [...], ...} names the region of each answer'

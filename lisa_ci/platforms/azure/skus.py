@@ -6,7 +6,6 @@ what a missing name means is decided here, for each.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from lisa_ci.errors import PipelineError
 from lisa_ci.model import Arch, Confidential, Controller, Firmware, Placement
+from lisa_ci.platforms.azure.answers import read_answer
 from lisa_ci.platforms.azure.retirement import retires
 
 SHIPPED: Final = Path(__file__).parent / "data" / "skus.json"
@@ -84,12 +84,7 @@ class Sku:
 
 def read_skus(data: bytes, place: str) -> tuple[Sku, ...]:
     """Sizes in a file: Azure's answer (``az vm list-skus``, or the API's ``value``). PipelineError names ``place``."""
-    try:
-        read = json.loads(data)
-    except ValueError as error:
-        raise PipelineError(
-            f"{place} is not JSON: {error}", hint="az vm list-skus -o json > FILE writes one"
-        ) from error
+    read = read_answer(data, place, _HINT)
     rows = read.get("value", read.get("rows")) if isinstance(read, dict) else read
     if not isinstance(rows, list):
         raise PipelineError(f"{place} holds no list of sizes", hint=_HINT)
