@@ -20,6 +20,7 @@ from lisa_ci.model import Access, Image, Kernel, Lease, Profile, Subject, Timeou
 from lisa_ci.platforms.qemu import acceleration, command_line, console_text, foreign_kernel, scratch, tpm
 from lisa_ci.platforms.qemu.builder import Builder, Seat
 from lisa_ci.platforms.qemu.guard import Guard
+from lisa_ci.platforms.qemu.hot_add import HotAdd
 from lisa_ci.platforms.qemu.hot_plug import HotPlug
 from lisa_ci.platforms.qemu.life import Life
 from lisa_ci.platforms.qemu.links import LinkCards
@@ -51,6 +52,7 @@ class Member:
     life: Life
     snapshots: Snapshots
     hot_plug: HotPlug
+    hot_add: HotAdd
     links: LinkCards
 
 
@@ -117,6 +119,7 @@ def run_machine(
             life=life,
             snapshots=snapshots,
             hot_plug=HotPlug(qmp, profile, guard.scratch.folder),
+            hot_add=HotAdd(qmp, profile, chosen.accelerator),
             links=LinkCards(qmp, profile, seat.number),
         )
         ending.keeps = lease.keep

@@ -47,7 +47,7 @@ class QemuMachines:
     @property
     def _plugged(self) -> str:
         """QEMU brings a state back only to the devices that it was kept of."""
-        names = [name for part in self._parts for name in part.hot_plug.names]
+        names = [name for part in self._parts for name in (*part.hot_plug.names, *part.hot_add.names)]
         out = [name for part in self._parts for name in part.links.taken_out]
         told = f"{', '.join(names)} was plugged in" if names else ""
         return f"{told or ', '.join(out) + ' was taken out'}" if names or out else ""
@@ -70,6 +70,18 @@ class QemuMachines:
 
     def remove_device(self, machine: Machine, name: str, *, timeout: timedelta) -> bool:
         return self._part(machine).hot_plug.remove(name, timeout)
+
+    def add_processor(self, machine: Machine) -> str:
+        return self._part(machine).hot_add.add_processor()
+
+    def add_memory(self, machine: Machine, *, size_mib: int) -> str:
+        return self._part(machine).hot_add.add_memory(size_mib)
+
+    def removal_problem(self, machine: Machine, name: str) -> str:
+        return self._part(machine).hot_add.removal_problem(name)
+
+    def remove_added(self, machine: Machine, name: str, *, timeout: timedelta) -> bool:
+        return self._part(machine).hot_add.remove(name, timeout)
 
     def links(self, machine: Machine) -> Sequence[str]:
         return self._part(machine).links.addresses
