@@ -14,6 +14,7 @@ from typing import Final
 import click
 
 from lisa_ci import host, process
+from lisa_ci.commands._doctor_azure import azure
 from lisa_ci.console import Console
 from lisa_ci.demo import image, rootfs
 from lisa_ci.errors import ProvisioningError
@@ -42,17 +43,28 @@ class Finding:
 
 
 @click.command
+@click.argument("what", required=False, type=click.Choice(["azure"]))
 @click.option(
     "--for", "purpose", type=click.Choice(list(USES)), default="demo", show_default=True, help="What shall work here."
 )
 @click.option("--install", is_flag=True, help="Install what is missing, after saying what and why.")
 @click.option("--yes", is_flag=True, help="Do not ask before installing. Without a terminal nothing is asked.")
+@click.option("--environment", default="", help="azure: the GitHub environment whose subject is printed.")
+@click.option("--region", default="", help="azure: the region whose sizes and quota are asked for.")
 @click.pass_obj
-def command(console: Console, purpose: str, install: bool, yes: bool) -> None:
+def command(
+    console: Console, what: str | None, purpose: str, install: bool, yes: bool, environment: str, region: str
+) -> None:
     """Say what this host lacks, why it is needed, and which package has it.
+
+    With 'azure': who lisa-ci is there, the federated credential and the role to enter, and each permission tried,
+    without creating anything.
 
     Exit 0: all that is needed is there. Exit 4: something is missing, and each piece is named.
     """
+    if what == "azure":
+        azure(console, environment_name=environment, region=region)
+        return
     missing = missing_tools(purpose)
     if install and missing:
         _install(console, missing, is_asking=not yes and _is_person_there())
