@@ -26,7 +26,8 @@ def demo_image_path(more: tuple[str, ...] = ()) -> Path:
 
 
 FIELD_PACKAGES = (
-    *("btrfs-progs", "cryptsetup-bin", "dosfstools", "fio", "gdisk", "lvm2", "mdadm", "multipath-tools", "nvme-cli"),
+    *("btrfs-progs", "cryptsetup-bin", "dosfstools", "fdisk", "fio", "gdisk", "lvm2"),
+    *("mdadm", "multipath-tools", "nvme-cli"),
     *("open-iscsi", "parted", "quota", "sg3-utils", "smartmontools", "tgt", "xfsprogs"),
     *("bind9-dnsutils", "bridge-utils", "conntrack", "dnsmasq-base", "ethtool", "iperf3", "iproute2"),
     *("isc-dhcp-client", "nftables", "pciutils", "socat"),
