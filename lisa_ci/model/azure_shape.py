@@ -106,10 +106,9 @@ def _network(profile: Profile, azure: Azure) -> Iterator[str]:
 def _group(profile: Profile, azure: Azure) -> Iterator[str]:
     if azure.availability_set and azure.zones:
         yield "a machine is in an 'availability_set' or in one of the 'zones', not both"
-    for storage in {Storage.PREMIUM_V2, Storage.ULTRA}.intersection(
-        azure.data_storage if azure.availability_set else ()
-    ):
-        yield f"'data_storage: {storage.value}' and 'availability_set' exclude each other"
+    newer = [kind for kind in (Storage.PREMIUM_V2, Storage.ULTRA) if kind in azure.data_storage]
+    if azure.availability_set and newer:
+        yield f"'data_storage: {newer[0].value}' and 'availability_set' exclude each other"
     if azure.availability_set and azure.spot:
         yield "a 'spot' machine cannot be in an 'availability_set'"
     if profile.machines == 1 and (azure.proximity or azure.availability_set):
