@@ -33,6 +33,14 @@ class Gate(StrEnum):
     MODULE = "module"
 
 
+_SUITES: Final = "kernel-tests"
+_BUILT: Final = {
+    Gate.TREE: ("kselftest", "kunit", "syscalls"),
+    Gate.CONFIG: ("kselftest", "syscalls"),
+    Gate.MODULE: ("syscalls",),
+}
+
+
 @click.command
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path())
 @click.option("--image", default="image.qcow2", show_default=True, help="Where the build leaves the disk image.")
@@ -72,29 +80,33 @@ def command(
         if sha256:
             raise PipelineError("--sha256 goes with --kernel-gate only", hint="leave it out: the image is built")
         command_line = build or f"./build-image.sh {image}"
-        written = {
-            pipeline: _pipeline(name, image),
-            workflow / "lisa-ci.yml": _workflow(image, command_line, repository, ref),
+        written: dict[Path, bytes] = {
+            pipeline: _pipeline(name, image).encode(),
+            workflow / "lisa-ci.yml": _workflow(image, command_line, repository, ref).encode(),
         }
         last = "lisa-ci check, then put the public key of `lisa-ci sign --new-key` into lisa-ci.pub"
     else:
         if build:
             raise PipelineError("--build does not go with --kernel-gate", hint="change build-kernel.sh instead")
         written = {
-            pipeline: _gate_pipeline(Gate(gate), name, image, sha256),
-            workflow / "kernel-gate.yml": _template("workflows/kernel-gate.yml", repository, ref),
-            directory / _BUILD_KERNEL: _text(f"kernel-gate/{gate}.sh"),
+            pipeline: _gate_pipeline(Gate(gate), name, image, sha256).encode(),
+            workflow / "kernel-gate.yml": _template("workflows/kernel-gate.yml", repository, ref).encode(),
+            directory / _BUILD_KERNEL: _text(f"kernel-gate/{gate}.sh").encode(),
+            **_suites(Gate(gate), directory),
         }
         last = f"lisa-ci check, then ./{_BUILD_KERNEL} . and lisa-ci plan: it tells what the kernel lacks to boot"
     taken = [path for path in written if path.exists()]
     if taken and not force:
         problems = tuple(Problem(message=f"{path} is there already", hint="--force writes over it") for path in taken)
         raise PipelineError("nothing was written", problems=problems)
-    for path, text in written.items():
-        files.write_atomically(path, text.encode())
-        if path.name == _BUILD_KERNEL:
+    for path, data in written.items():
+        files.write_atomically(path, data)
+        if data.startswith(b"#!"):
             path.chmod(0o755)
-        console.say(f"wrote {path}")
+        if _SUITES not in path.parts:
+            console.say(f"wrote {path}")
+    if gate is not None:
+        console.say(f"wrote {directory / _SUITES}: the suites {', '.join(_BUILT[Gate(gate)])}")
     if not _COMMIT.fullmatch(ref):
         console.say(
             f"the workflow uses {repository}@{ref}; pin it to a commit with --lisa-ci {repository}@COMMIT --force"
@@ -152,7 +164,20 @@ def _gate_pipeline(gate: Gate, name: str, image: str, sha256: str) -> str:
         )
     found = f"url: {json.dumps(image)}\n  sha256: {json.dumps(sha256)}" if sha256 else f"path: {json.dumps(image)}"
     text = _text("pipeline/kernel-gate.yml").replace("my-kernel", name).replace("path: image.qcow2", found)
+    named = [*(f"./{_SUITES}/{suite}" for suite in _BUILT[gate]), *(["kunit"] if "kunit" not in _BUILT[gate] else [])]
+    text = text.replace("  - syscalls\n  - kunit\n", "".join(f"  - {suite}\n" for suite in named))
     return text.replace("from: kernel.tar.zst", "from: kernel.tar\n  extra: modules") if gate is Gate.MODULE else text
+
+
+def _suites(gate: Gate, directory: Path) -> dict[Path, bytes]:
+    """The suites of which build-kernel.sh builds something, each in a folder of the repository."""
+    found = {}
+    for name in _BUILT[gate]:
+        source = files.shipped("suites") / name
+        for path, why in files.walk(source):
+            if not why and not path.startswith("build/"):
+                found[directory / _SUITES / name / path] = (source / path).read_bytes()
+    return found
 
 
 def _workflow(image: str, build: str, repository: str, ref: str) -> str:

@@ -1,6 +1,7 @@
 #!/bin/sh
 # build-kernel.sh FOLDER: builds the distribution's kernel with the fragments in config/ of this repository merged into
-# its configuration; FOLDER/kernel.tar.zst is what lisa-ci.yml names under kernel.from.
+# its configuration, and its tests. FOLDER/kernel.tar.zst is what lisa-ci.yml names under kernel.from; FOLDER/kernel-tests/SUITE
+# gets what a suite of this repository runs in the machine.
 set -eu
 delivery=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "${0%/*}"
@@ -8,17 +9,18 @@ repository=$PWD
 
 if [ -n "${CI:-}" ]; then # on a runner; at a desk they are there
   sudo apt-get update -q
-  sudo apt-get install -y -q --no-install-recommends bc bison ccache cpio flex kmod libelf-dev libssl-dev linux-source
+  sudo apt-get install -y -q --no-install-recommends bc bison ccache cpio flex kmod libcap-dev libelf-dev libssl-dev linux-source rsync
 fi
 make() { command make -s -j "$(nproc)" CC="ccache gcc" KBUILD_BUILD_TIMESTAMP=1970-01-01 "$@"; }
 
 # The sources: the newest that the distribution has packaged. A pinned tarball with its sha256 does as well.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+mkdir "$work/source"
 archive=$(find /usr/src -maxdepth 1 -name 'linux-source-*.tar.*' | sort -V | tail -n 1)
 [ -n "$archive" ] || { echo "there is no /usr/src/linux-source-*.tar.*" >&2; exit 1; }
-tar -C "$work" --strip-components=1 -xf "$archive"
-cd "$work"
+tar -C "$work/source" --strip-components=1 -xf "$archive"
+cd "$work/source"
 
 if [ -f "$repository/config/base" ]; then
   cp "$repository/config/base" .config
@@ -34,11 +36,25 @@ lost=$(comm -23 wanted given)
 [ -z "$lost" ] || { printf 'Kconfig does not give:\n%s\n' "$lost" >&2; exit 1; }
 make bzImage modules
 
-kernel=$(mktemp -d)
-mkdir "$kernel/boot"
-make modules_install INSTALL_MOD_PATH="$kernel" INSTALL_MOD_STRIP=1
-cp arch/x86/boot/bzImage "$kernel/boot/vmlinuz"
-cp .config "$kernel/boot/config"
-cp System.map vmlinux "$kernel/boot/"
-tar --zstd -C "$kernel" -cf "$delivery/kernel.tar.zst" .
-rm -rf "$kernel"
+mkdir -p "$work/kernel/boot"
+make modules_install INSTALL_MOD_PATH="$work/kernel" INSTALL_MOD_STRIP=1
+cp arch/x86/boot/bzImage "$work/kernel/boot/vmlinuz"
+cp .config "$work/kernel/boot/config"
+cp System.map vmlinux "$work/kernel/boot/"
+tar --zstd -C "$work/kernel" -cf "$delivery/kernel.tar.zst" .
+
+# The selftests of these sources, those of these collections.
+if [ -f "$repository/kernel-tests/kselftest/suite.yaml" ]; then
+  make headers
+  make -C tools/testing/selftests install INSTALL_PATH="$work/kselftest" \
+    TARGETS="${SELFTESTS:-clone3 core exec futex mincore openat2 pidfd proc timens vDSO}"
+  mkdir -p "$delivery/kernel-tests/kselftest"
+  tar -C "$work" -czf "$delivery/kernel-tests/kselftest/kselftest.tar.gz" kselftest
+fi
+
+# The checks of system calls: one static program.
+if [ -f "$repository/kernel-tests/syscalls/suite.yaml" ]; then
+  command make -C "$repository/kernel-tests/syscalls" BUILD="$work/syscalls"
+  mkdir -p "$delivery/kernel-tests/syscalls/build"
+  cp "$work"/syscalls/lisa-syscalls.* "$delivery/kernel-tests/syscalls/build/"
+fi

@@ -4,6 +4,7 @@
 set -eu
 delivery=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "${0%/*}"
+repository=$PWD
 
 flavour=${FLAVOUR:-generic} # as in linux-headers-FLAVOUR; Debian calls its own amd64 and cloud-amd64
 if [ -n "${CI:-}" ]; then # on a runner; at a desk they are there
@@ -31,3 +32,10 @@ for package in ./*.deb; do
   dpkg-deb -x "$package" tree
 done
 tar -C tree -cf "$delivery/kernel.tar" .
+
+# The checks of system calls: one static program.
+if [ -f "$repository/kernel-tests/syscalls/suite.yaml" ]; then
+  command make -C "$repository/kernel-tests/syscalls" BUILD="$work/syscalls"
+  mkdir -p "$delivery/kernel-tests/syscalls/build"
+  cp "$work"/syscalls/lisa-syscalls.* "$delivery/kernel-tests/syscalls/build/"
+fi

@@ -90,6 +90,23 @@ def test_a_kernels_gate_is_right_for_every_kind_of_repository(tmp_path: Path, ki
     assert workflow["jobs"]["pipeline"]["uses"] == f"org/fork/.github/workflows/pipeline.yml@{COMMIT}"
 
 
+@pytest.mark.parametrize(
+    ("kind", "built"),
+    [("tree", {"kselftest", "kunit", "syscalls"}), ("config", {"kselftest", "syscalls"}), ("module", {"syscalls"})],
+)
+def test_the_suites_of_which_something_is_built_are_in_the_repository(
+    tmp_path: Path, kind: str, built: set[str]
+) -> None:
+    assert init(tmp_path, "--kernel-gate", kind).exit_code == 0
+    pipeline = load_pipeline(tmp_path / "lisa-ci.yml", registry.known())
+    own = {entry.suite.name for entry in pipeline.suites if Path(entry.suite.folder).parent.name == "kernel-tests"}
+    assert own == built
+    assert {entry.suite.name for entry in pipeline.suites} == built | {"boot", "kunit"}
+    assert (tmp_path / "kernel-tests/syscalls/check").stat().st_mode & 0o111
+    script = (tmp_path / "build-kernel.sh").read_text()
+    assert all(f"kernel-tests/{name}/suite.yaml" in script for name in built)
+
+
 def test_a_kernels_gate_takes_an_image_by_its_address(tmp_path: Path) -> None:
     address = "https://images.example.org/d.qcow2"
     made = init(tmp_path, "--kernel-gate", "tree", "--image", address, "--sha256", "a" * 64)
