@@ -203,7 +203,8 @@ def warnings_of(suite: Suite) -> Iterator[str]:
     silent = [case.id for case in suite.cases or () if not case.description]
     if silent:
         yield f"{len(silent)} cases do not say what they prove ({', '.join(silent[:5])}): give each a description"
-    used = {name.removeprefix("./") for case in suite.cases or () for word in case.run for name in word.split()}
+    commands = (suite.prepare, *(case.run for case in suite.cases or ()))
+    used = {name.removeprefix("./") for command in commands for word in command for name in word.split()}
     if suite.cases is not None:
         folder = Path(suite.folder)
         for file in sorted(folder.iterdir()):
