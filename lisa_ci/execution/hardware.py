@@ -60,6 +60,10 @@ for disk in /sys/block/*; do
   # SCSI's page 0x80: a header of four bytes, then the serial number.
   [ -n "$serial" ] || serial=$(dd if="$disk/device/vpd_pg80" bs=1 skip=4 count=252 | tr -d '\0')
   count "$disk"/mq/*
+  # NVMe with several paths: the disk itself has no queues, each hidden path to it has.
+  [ "$number" -gt 0 ] || for path in /sys/block/"${name%n*}"c*n"${name##*n}"; do
+    case $name in nvme*) [ ! -e "$path" ] || { count "$path"/mq/* && break; } ;; esac
+  done
   first "$disk/size"
   say disk "$(place "$disk")|$value|$number|$serial"
 done
