@@ -12,13 +12,13 @@ import getpass
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from lisa_ci import faults, files, scrub
-from lisa_ci.errors import LisaCiError, MachineLostError, PipelineError, ProvisioningError
+from lisa_ci.errors import LisaCiError, Loss, MachineLostError, PipelineError, ProvisioningError
 from lisa_ci.events import Emit, Level, Message, StageEnded, StageStarted
 from lisa_ci.execution import claims, collect, index, losses
 from lisa_ci.execution.caselist import Planned, environment
@@ -34,7 +34,8 @@ from lisa_ci.execution.record import Log, Record, errored, skipped
 from lisa_ci.execution.sampler import Sampling
 from lisa_ci.execution.signals import signals_held
 from lisa_ci.files import LegFolder
-from lisa_ci.model import Case, Command, Inventory, Isolation, Lease, Leg, Plan, Result, Run, Stage, Suite
+from lisa_ci.kernel import SourceLines
+from lisa_ci.model import Case, Command, Inventory, Isolation, Lease, Leg, Outcome, Plan, Result, Run, Stage, Suite
 from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario, SupportsReceipts
 
 _KEPT: Final = timedelta(hours=24)
@@ -198,8 +199,10 @@ class _Leg:
 
     def _tidy(self) -> None:
         """No secret stays in what the machine wrote by itself; then everything is listed."""
-        if not self.settings.keep and self._folder.console.exists():  # a machine that goes on writes on
-            scrub.scrub_file(self._folder.console)
+        if not self.settings.keep:  # a machine that goes on writes on
+            for console in (self._folder.console, *sorted(self._folder.root.glob("console-*.log"))):
+                if is_plain(console):
+                    scrub.scrub_file(console)
         scrub.scrub_file(self._folder.log)
         index.write(self._folder)
 
@@ -262,7 +265,12 @@ class _Leg:
             keep=self.settings.keep,
         )
         self._scratch.mkdir(mode=0o700, exist_ok=True)
-        self._kernel = KernelLog(self._plan.console, today=self._run.started.date())
+        kernel = self._plan.subject.kernel
+        self._kernel = KernelLog(
+            self._plan.console,
+            today=self._run.started.date(),
+            source=(lambda _: "") if kernel is None else SourceLines(kernel).place,
+        )
         sampling = Sampling(self._folder.telemetry, emit=self._emit)
         group = Group(
             lambda: platform.provision(
@@ -309,6 +317,7 @@ class _Leg:
             if expected > 1 and not self.settings.keep and group.has_snapshots:
                 with self._stage("snapshot"):
                     group.keep_state()
+            self._kernel.begin()
             with self._stage("cases", expected), group.attended():
                 self._run_driver_cases(group, record)
                 self._run_scenarios(group, record)
@@ -322,10 +331,10 @@ class _Leg:
             with self._stage("prepare"):
                 group.prepare()
             with self._stage("inventory"):
-                self._take_inventory(group.machine, group.installed, record)
+                self._take_inventory(group, record)
         except MachineLostError as error:
             group.refresh(error.message, None)
-            self._take_inventory(group.machine, group.installed, record)
+            self._take_inventory(group, record)
 
     def _prepared(self, machine: Machine) -> Installed:
         limit = self._deadline.at_most(self._plan.timeouts.boot)
@@ -362,7 +371,8 @@ class _Leg:
         if self._leg.profile.endpoint is not None and self._names.exists():
             remove_named(machine, self._names.read_text().split(), timeout=_SHORT)
 
-    def _take_inventory(self, machine: Machine, installed: Installed, record: Record) -> None:
+    def _take_inventory(self, group: Group, record: Record) -> None:
+        machine, installed = group.machine, group.installed
         cases = {}
         for task in self._leg.tasks:
             limit = self._deadline.at_most(self._plan.timeouts.case)
@@ -374,11 +384,11 @@ class _Leg:
         )
         files.write_atomically(self._folder.inventory, files.encode(inventory))
         self._select(cases, record)
-        self._check_claims(machine, record)
+        self._check_claims(group.machines.members, record)
 
-    def _check_claims(self, machine: Machine, record: Record) -> None:
+    def _check_claims(self, machines: Sequence[Machine], record: Record) -> None:
         """A case that asks for what the profile claims falsely says nothing about the image."""
-        false = claims.ask(machine, self._leg.profile, timeout=self._deadline.at_most(_SHORT))
+        false = claims.ask(machines[0], self._leg.profile, others=machines[1:], timeout=self._deadline.at_most(_SHORT))
         for why in dict.fromkeys(false.values()):
             self._say(why, Level.WARNING)
         for case in self._open_cases(record):
@@ -447,9 +457,7 @@ class _Leg:
             try:
                 self._run_scenario(suite.scenario, dataclasses.replace(suite, cases=cases), group, record)
             except MachineLostError as error:
-                for case in cases:
-                    record.add(losses.lost(case, error, (), self._kernel.tail(), timedelta()))
-                record.sync()
+                self._record_lost([case for case in cases if not record.has(case.key)], error, group, record)
                 if not self._open_cases(record):
                     continue
                 group.refresh(error.message, None)
@@ -457,17 +465,30 @@ class _Leg:
     def _run_scenario(self, name: str, suite: Suite, group: Group, record: Record) -> None:
         cases = suite.cases or ()
         keys = {case.key for case in cases}
+        by_key = {case.key: case for case in cases}
         for case in cases:
             record.started(case)
+        self._kernel.begin()
         for result in self._scenario(name).run(suite, group.machines, timeouts=self._plan.timeouts, emit=self._emit):
             if result.key not in keys:
                 self._say(f"scenario {name} told of {result.key}, which it was not asked for", Level.WARNING)
                 continue
-            record.add(result)
+            for other in group.machines.members[1:] if result.outcome is Outcome.PASSED else ():
+                other.run("true", timeout=self._deadline.at_most(_SHORT))  # its case has not passed where it is dead
+            record.add(losses.observed(by_key[result.key], result, self._kernel.claim(result.key)))
             record.sync()
             self._deadline.check()
         for case in cases:
             record.add(errored(case, f"scenario {name} gave no result for the case"))
+        record.sync()
+
+    def _record_lost(self, cases: Sequence[Case], error: MachineLostError, group: Group, record: Record) -> None:
+        """A scenario's cases whose machines went away; what the kernels said is the first one's."""
+        if error.loss is Loss.SILENCE and (did := group.diagnose()):
+            error = MachineLostError(f"{error.message}; {did}", hint=error.hint, loss=error.loss)
+        words = self._kernel.tail(losses.role_of(error))
+        for case in cases:
+            record.add(losses.lost(case, error, self._kernel.claim(case.key), words, timedelta()))
         record.sync()
 
     def _answering(self, group: Group) -> None:
@@ -492,6 +513,8 @@ class _Leg:
                 return
             try:
                 collect.telemetry(group.machine, self._folder.telemetry, timeout=_SHORT)
+                for other in group.machines.members[1:]:
+                    collect.telemetry(other, self._folder.telemetry / other.role, timeout=_SHORT)
             finally:
                 if not self.settings.keep:
                     if self._leg.profile.endpoint is not None:
@@ -501,6 +524,10 @@ class _Leg:
             self._say(f"no telemetry: {error.message}", Level.WARNING)
 
 
+def is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
 def is_ours(path: Path) -> bool:
     """A file that was being written when an earlier run was killed."""
-    return path.name.startswith(".") and path.is_file() and not path.is_symlink()
+    return path.name.startswith(".") and is_plain(path)

@@ -28,7 +28,9 @@ _SKIPS: Final = 200
 _SAID: Final = 200
 _OTHER: Final = "(other reasons)"
 _KERNEL_PLACE: Final = re.compile(
-    r"(?:kernel BUG at |WARNING: (?:CPU: \d+ PID: \d+ at )?)([\w./+-]{1,200}\.[chS]):(\d{1,7})\b", re.ASCII
+    r"(?:kernel BUG at |WARNING: (?:CPU: \d+ PID: \d+ at )?|^\[source: \S{1,250} at )"
+    r"([\w./+-]{1,300}\.[chS]):(\d{1,7})\b",
+    re.ASCII | re.MULTILINE,
 )
 _ATTEMPT: Final = re.compile(r"attempt [0-9]+")
 
@@ -214,7 +216,7 @@ def _highlight(run: LegRun, result: Result, kind: Kind) -> Highlight:
 
 
 def _kernel_place(found: Finding | None) -> tuple[str | None, int | None]:
-    """The line of source that the kernel itself names, as BUG and WARNING do."""
+    """The line of source that the kernel itself names, as BUG and WARNING do, or that its debug information gave."""
     named = _KERNEL_PLACE.search(found.text) if found else None
     return (named[1], int(named[2])) if named else (None, None)
 

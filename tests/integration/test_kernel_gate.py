@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from lisa_ci import image
+import pytest
+
+from lisa_ci import files, image
+from lisa_ci.kernel import SourceLines
 from tests.doubles import debian_kernels
 from tests.doubles.act import run_act
 from tests.doubles.demo_image import demo_image_path
@@ -186,3 +189,36 @@ def test_a_kernel_that_cannot_boot_the_machine_is_refused_before_one_is_made(tmp
     refused = lisa_ci(folder, "plan", "--out", "plan.json")
     assert refused.returncode == 2
     assert "root=LABEL=elsewhere means no partition of the image; it has /dev/vda2 (ext4 lisa-ci-demo" in refused.stderr
+
+
+def test_an_oops_is_told_with_the_line_that_the_module_s_debug_information_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel names a function and an offset; the module that was delivered knows the line."""
+    folder = repository(tmp_path / "module", "cloud-amd64", "oops")
+    planned = lisa_ci(folder, "plan", "--out", "plan.json")
+    assert planned.returncode == 0, planned.stderr
+    kernel = files.read_plan(folder / "plan.json")[0].subject.kernel
+    assert kernel is not None
+    told = subprocess.run(
+        ["objdump", "-d", "-l", folder / "build/widget.ko"], capture_output=True, text=True, check=True
+    )
+    place, offset = _an_instruction(told.stdout, "widget_sum")
+    monkeypatch.chdir(folder)
+    report = f"BUG: unable to handle page fault\nRIP: 0010:widget_sum+{offset:#x}/0x40 [widget]\n"
+    assert SourceLines(kernel).place(report) == f"widget_sum at {place}"
+
+
+def _an_instruction(listing: str, function: str) -> tuple[str, int]:
+    """FILE:LINE and the offset of the last instruction of a function that has one."""
+    found, place, start = ("", 0), "", None
+    for line in listing.splitlines():
+        if named := re.match(r"([0-9a-f]+) <(\w+)>:", line):
+            start = int(named[1], 16) if named[2] == function else None
+        elif start is not None and (told := re.match(r"(/\S+:\d+)(?: |$)", line)):
+            place = told[1]
+        elif start is not None and place and (code := re.match(r" *([0-9a-f]+):\t", line)):
+            found = (place, int(code[1], 16) - start)
+            place = ""
+    assert found[0]
+    return found

@@ -124,6 +124,8 @@ def test_what_a_test_printed_cannot_issue_a_command(tmp_path: Path) -> None:
         ("WARNING: fs/inode.c:417 at drop_nlink+0xc5/0x110, CPU#1: rm/5966", ("fs/inode.c", "417")),
         ("kernel BUG at /elsewhere/widget.c:50!", (None, None)),
         ("BUG: kernel NULL pointer dereference, address: 0000000000000000", (None, None)),
+        ("Oops: 0002 [#1]\n[source: widget_sum at /work/repository/widget.c:29]", ("widget.c", "29")),
+        ("Oops: a test says [source: widget_sum at widget.c:29]", (None, None)),
     ],
 )
 def test_the_line_that_the_kernel_names_is_annotated(
