@@ -4,13 +4,13 @@ One shell script tells the hardware as the kernel sees it; ``verify`` compares. 
 that is there and has no driver, or a processor that is there and was never brought up, is the image's own failure,
 which cases find. What is not there at all makes the claim false, and then nothing is known about the image.
 
-Not checked: ``platform``, ``machines`` and ``outbound``, which no machine can tell about itself.
+Not checked: ``platform`` and ``outbound``, which no machine can tell about itself.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import islice, zip_longest
 from typing import Final
@@ -29,10 +29,21 @@ _DRIVERS: Final = {"virtio": ("virtio_net",), "rtl8139": ("8139cp", "8139too")} 
 _UNTOLD: Final = "the machine does not tell its hardware"
 
 
-def ask(machine: Machine, profile: Profile, *, timeout: timedelta) -> Mapping[str, str]:
-    """Capability -> why the profile claims it falsely. MachineLostError where the machine does not answer."""
-    completed = machine.run("sh", "-c", HARDWARE, timeout=timeout)
-    return verify(profile, completed.output.decode("utf-8", "replace"))
+def ask(machine: Machine, profile: Profile, *, others: Sequence[Machine] = (), timeout: timedelta) -> Mapping[str, str]:
+    """Capability -> why the profile claims it falsely. MachineLostError where a machine does not answer.
+
+    ``machine`` is the one that cases run in, ``others`` are those of the leg beside it.
+    """
+    told = [
+        one.run("sh", "-c", HARDWARE, timeout=timeout).output.decode("utf-8", "replace") for one in (machine, *others)
+    ]
+    false = dict(verify(profile, told[0]))
+    for number, text in enumerate(told):
+        if why := _links(profile, text, number):
+            false.setdefault("links", why)
+    if len(told) < profile.machines:
+        false["machines"] = f"{_claims(profile, 'machines')}, there is {len(told)}"
+    return false
 
 
 def verify(profile: Profile, text: str) -> Mapping[str, str]:
@@ -111,6 +122,21 @@ def _nics(profile: Profile, seen: Hardware) -> str:
             return f"{wanted}, the machine has none"
         if found is not None and found.driver not in _DRIVERS.get(model, (model,)):
             return f"{wanted}, the machine has {found.driver[:_SHOWN] or 'no driver'} there"
+    return ""
+
+
+def _links(profile: Profile, text: str, machine: int) -> str:
+    """The first NIC of a link that is missing in a machine. What a link leads to, scenarios find out."""
+    seen = read_hardware(text)
+    if not profile.capabilities["links"] or not profile.names_devices:
+        return ""
+    if seen is None:
+        return f"{_claims(profile, 'links')}, {_UNTOLD}"
+    addresses = {nic.address for nic in seen.nics}
+    for number, nic in enumerate(profile.nics, start=1):
+        wanted = nic_address(number, machine)
+        if nic.link and wanted not in addresses and "nic" not in seen.undriven:
+            return f"{_claims(profile, 'links')}, machine {machine + 1} has no NIC with the address {wanted}"
     return ""
 
 

@@ -72,7 +72,7 @@ class Group:
     def start(self) -> None:
         """Provision; ``prepare`` is the next step."""
         self._machines = self._life.enter_context(self._provision())
-        self._kernel.follow(self.machine)
+        self._kernel.follow(*self._machines.members)
 
     def prepare(self) -> None:
         self._installed = self._prepare(self.machine)

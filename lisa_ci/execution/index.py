@@ -154,6 +154,8 @@ def _indexed(root: Path, path: str) -> IndexedFile | None:
 
 def _kind(path: str) -> str:
     place = PurePosixPath(path)
+    if len(place.parts) == 1 and place.match("console-*.log"):
+        return "console"  # of a machine beside the first
     return next((_KINDS[str(part)] for part in (place, *place.parents) if str(part) in _KINDS), "other")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -27,9 +28,19 @@ _KILLED: Final = 137  # 128 + SIGKILL
 _FULL: Final = "it left the machine's disk full"
 
 
+_ROLE: Final = re.compile(r"\((server[0-9]{0,2})\) at \S+ is lost: ")
+
+
 def reason(error: ProvisioningError) -> str:
-    """Why a machine was lost, without its name: whoever reads it knows the machine by its leg."""
-    return error.message.rpartition(" is lost: ")[2]
+    """Why a machine was lost, without its name: whoever reads it knows the machine by its leg, and by its role."""
+    role = role_of(error)
+    return f"{role}: {why}" if (why := error.message.rpartition(" is lost: ")[2]) and role else why
+
+
+def role_of(error: ProvisioningError) -> str:
+    """The role of the machine that was lost; '' for the one that cases run in."""
+    found = _ROLE.search(error.message)
+    return found[1] if found else ""
 
 
 def lost(case: Case, error: ProvisioningError, findings: Sequence[Finding], last_words: str, wall: timedelta) -> Result:
@@ -85,6 +96,14 @@ def judged(case: Case, ended: Ended, result: Result, findings: Sequence[Finding]
         return _failed(result, f"it passed, but {missing}")
     trouble = _trouble(case, ended.taint, mine)
     return _failed(result, f"it {result.outcome}, but {trouble}") if trouble else result
+
+
+def observed(case: Case, result: Result, findings: Sequence[Finding]) -> Result:
+    """A scenario's result, held against what the kernels of its machines said meanwhile."""
+    mine = tuple(findings[:FINDINGS_LIMIT])
+    result = dataclasses.replace(result, findings=mine)
+    trouble = "" if case.expects else _trouble(case, 0, mine)
+    return _failed(result, f"it passed, but {trouble}") if trouble and result.outcome is Outcome.PASSED else result
 
 
 def _was_killed_as_expected(case: Case, result: Result, findings: Sequence[Finding]) -> bool:
