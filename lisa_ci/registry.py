@@ -31,6 +31,7 @@ DRIVERS: Final = {
 }
 SCENARIOS: Final = {
     "hotplug": "lisa_ci.scenarios.hotplug:HotplugScenario",
+    "network-pair": "lisa_ci.scenarios.pair_network:PairNetworkScenario",
     "reboot": "lisa_ci.scenarios.reboot:RebootScenario",
 }
 
