@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 from lisa_ci.events import Emit
 from lisa_ci.model import (
     Access,
+    Bus,
     Case,
     Command,
     Completed,
@@ -104,6 +105,20 @@ class SupportsDiagnosis(Protocol):
 
     def diagnose(self) -> str:
         """What was done ('' where nothing could be); returns when its traces are on the console. Never raises."""
+
+
+@runtime_checkable
+class SupportsDiskReturn(Protocol):
+    """On the group, beside SupportsHotPlug: disks of several buses that leave with what they hold, and come back."""
+
+    def plug_disk(self, machine: Machine, *, size_mib: int, bus: Bus) -> str:
+        """A new, empty disk; what its serial number is. ProvisioningError where there is no room, or no such bus."""
+
+    def pull_disk(self, machine: Machine, name: str, *, timeout: timedelta) -> bool:
+        """Take it out, in use or not; False where the machine does not let go of it in time. ProvisioningError."""
+
+    def return_disk(self, machine: Machine, name: str) -> None:
+        """Put it back where it was, with what it held. ProvisioningError."""
 
 
 @runtime_checkable

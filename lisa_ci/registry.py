@@ -30,9 +30,13 @@ DRIVERS: Final = {
     "tap": "lisa_ci.drivers.tap:TapDriver",
 }
 SCENARIOS: Final = {
+    "hot-add": "lisa_ci.scenarios.hot_add:HotAddScenario",
     "hotplug": "lisa_ci.scenarios.hotplug:HotplugScenario",
+    "kdump": "lisa_ci.scenarios.kdump:KdumpScenario",
+    "kexec": "lisa_ci.scenarios.kexec:KexecScenario",
     "network-pair": "lisa_ci.scenarios.pair_network:PairNetworkScenario",
     "reboot": "lisa_ci.scenarios.reboot:RebootScenario",
+    "storage-hotplug": "lisa_ci.scenarios.storage_hotplug:StorageHotplugScenario",
 }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from lisa_ci.errors import MachineLostError, ProvisioningError
-from lisa_ci.model import Profile, nic_address
+from lisa_ci.model import Bus, Profile, nic_address
 from lisa_ci.platforms.qemu import storage
 from lisa_ci.platforms.qemu.command_line import HOT_PORTS, file_node
 from lisa_ci.platforms.qemu.qmp import Qmp
@@ -21,13 +21,17 @@ _FIRST_ADDRESS: Final = 0x80  # behind those of the profile's NICs
 _POLL_SECONDS: Final = 0.05
 _RELEASE_SECONDS: Final = 10.0
 _PERIPHERALS: Final = "/machine/peripheral"
+_DISKS: Final[Mapping[Bus, str]] = {Bus.VIRTIO: "virtio-blk-pci", Bus.NVME: "nvme", Bus.SCSI: "scsi-hd"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plugged:
+    """``described`` is the device as ``device_add`` takes it. ``is_out``: it left, and may come back."""
+
     port: int
-    device: str
+    described: Mapping[str, str]
     forget: Callable[[], None]
+    is_out: bool = False
 
 
 class HotPlug:
@@ -47,17 +51,30 @@ class HotPlug:
 
     def add_disk(self, size_mib: int) -> str:
         """The serial number of a new, empty virtio disk. ProvisioningError where there is no port or QEMU refuses."""
+        return self.plug_disk(size_mib, Bus.VIRTIO)
+
+    def plug_disk(self, size_mib: int, bus: Bus) -> str:
+        """As ``add_disk``, on a bus; one on the SCSI bus gets a controller of its own, which fills the port."""
+        if bus not in _DISKS:
+            raise ProvisioningError(f"a disk on the {bus.value} bus cannot come while the machine runs")
         port, number = self._take()
         node, serial = f"hot-disk{number}", HOT_SERIAL.format(number)
         path = self._folder / f"{node}.qcow2"
         storage.make_overlay(path, size_mib << 20)
         self._qmp.execute("blockdev-add", file_node(node, path, "qcow2"))
+        place = f"hot{port}"
 
         def forget() -> None:
+            if bus is Bus.SCSI and self._is_there(f"hot-scsi{number}"):
+                self._qmp.execute("device_del", {"id": f"hot-scsi{number}"})
+                self._await_gone(f"hot-scsi{number}", timedelta(seconds=_RELEASE_SECONDS))
             self._release("blockdev-del", {"node-name": node})
             path.unlink()
 
-        self._plug(serial, port, forget, driver="virtio-blk-pci", drive=node, serial=serial)
+        if bus is Bus.SCSI:
+            self._qmp.execute("device_add", {"driver": "virtio-scsi-pci", "id": f"hot-scsi{number}", "bus": place})
+            place = f"hot-scsi{number}.0"
+        self._plug(serial, port, forget, driver=_DISKS[bus], drive=node, serial=serial, bus=place)
         return serial
 
     def add_nic(self) -> str:
@@ -75,18 +92,43 @@ class HotPlug:
 
     def remove(self, name: str, timeout: timedelta) -> bool:
         """Ask for its removal; False where the machine does not let go of it in time. ProvisioningError."""
-        plugged = self._plugged.get(name)
-        if plugged is None:
-            raise ProvisioningError(f"nothing called {name} was plugged in")
-        deadline = time.monotonic() + timeout.total_seconds()
-        self._qmp.execute("device_del", {"id": plugged.device})
-        while self._is_there(plugged.device):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_POLL_SECONDS)
+        plugged = self._known(name)
+        if not plugged.is_out and not self._leave(plugged, timeout):
+            return False
         del self._plugged[name]
         plugged.forget()
         self._free.append(plugged.port)
+        return True
+
+    def pull(self, name: str, timeout: timedelta) -> bool:
+        """As ``remove``, and it keeps its port and what it holds, for ``put_back``."""
+        plugged = self._known(name)
+        if not self._leave(plugged, timeout):
+            return False
+        self._plugged[name] = replace(plugged, is_out=True)
+        return True
+
+    def put_back(self, name: str) -> None:
+        """The device that ``pull`` took, where it was. ProvisioningError."""
+        plugged = self._known(name)
+        self._qmp.execute("device_add", plugged.described)
+        self._plugged[name] = replace(plugged, is_out=False)
+
+    def _known(self, name: str) -> _Plugged:
+        if name not in self._plugged:
+            raise ProvisioningError(f"nothing called {name} was plugged in")
+        return self._plugged[name]
+
+    def _leave(self, plugged: _Plugged, timeout: timedelta) -> bool:
+        self._qmp.execute("device_del", {"id": plugged.described["id"]})
+        return self._await_gone(plugged.described["id"], timeout)
+
+    def _await_gone(self, device: str, timeout: timedelta) -> bool:
+        deadline = time.monotonic() + timeout.total_seconds()
+        while self._is_there(device):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
         return True
 
     def _take(self) -> tuple[int, int]:
@@ -99,15 +141,15 @@ class HotPlug:
         return self._free[0], self._made
 
     def _plug(self, name: str, port: int, forget: Callable[[], None], **device: str) -> None:
-        identity = f"hot-device{self._made}"
+        described = {"bus": f"hot{port}", **device, "id": f"hot-device{self._made}"}
         try:
-            self._qmp.execute("device_add", {**device, "id": identity, "bus": f"hot{port}"})
+            self._qmp.execute("device_add", described)
         except ProvisioningError:
             with suppress(ProvisioningError):
                 forget()
             raise
         self._free.remove(port)
-        self._plugged[name] = _Plugged(port=port, device=identity, forget=forget)
+        self._plugged[name] = _Plugged(port=port, described=described, forget=forget)
 
     def _release(self, command: str, arguments: Mapping[str, object]) -> None:
         """A device is gone for the guest a moment before QEMU has let go of what is behind it."""

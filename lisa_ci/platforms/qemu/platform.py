@@ -12,8 +12,9 @@ from typing import Final
 from lisa_ci import host, process
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Emit
-from lisa_ci.model import Access, Lease, Leftover, Profile, Subject, Timeouts
+from lisa_ci.model import Access, Bus, Lease, Leftover, Profile, Subject, Timeouts
 from lisa_ci.platforms.qemu import scratch, storage, tpm
+from lisa_ci.platforms.qemu.architecture import board
 from lisa_ci.platforms.qemu.command_line import needs_uefi, shape_problems, with_taps
 from lisa_ci.platforms.qemu.diagnosis import diagnose
 from lisa_ci.platforms.qemu.group import run_machines
@@ -70,6 +71,15 @@ class QemuMachines:
 
     def remove_device(self, machine: Machine, name: str, *, timeout: timedelta) -> bool:
         return self._part(machine).hot_plug.remove(name, timeout)
+
+    def plug_disk(self, machine: Machine, *, size_mib: int, bus: Bus) -> str:
+        return self._part(machine).hot_plug.plug_disk(size_mib, bus)
+
+    def pull_disk(self, machine: Machine, name: str, *, timeout: timedelta) -> bool:
+        return self._part(machine).hot_plug.pull(name, timeout)
+
+    def return_disk(self, machine: Machine, name: str) -> None:
+        self._part(machine).hot_plug.put_back(name)
 
     def add_processor(self, machine: Machine) -> str:
         return self._part(machine).hot_add.add_processor()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lisa_ci.errors import ProvisioningError
-from lisa_ci.model import Profile
+from lisa_ci.model import Bus, Profile
 from lisa_ci.platforms.qemu import storage
 from lisa_ci.platforms.qemu.command_line import HOT_PORTS
 from lisa_ci.platforms.qemu.hot_plug import HotPlug
@@ -130,3 +130,43 @@ def test_qemu_may_let_go_a_moment_after_the_guest(qmp: Qmp, tmp_path: Path) -> N
         assert hot.remove(name, AT_ONCE)
     assert not qmp.nodes
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("bus", "driver"), [(Bus.VIRTIO, "virtio-blk-pci"), (Bus.NVME, "nvme"), (Bus.SCSI, "scsi-hd")])
+def test_a_disk_that_is_pulled_comes_back_as_it_was_and_leaves_nothing_in_the_end(
+    qmp: Qmp, tmp_path: Path, bus: Bus, driver: str
+) -> None:
+    hot = ports(qmp, tmp_path)
+    name = hot.plug_disk(64, bus)
+    [described] = [device for device in qmp.devices.values() if device["driver"] == driver]
+    assert described["serial"] == name
+    assert hot.pull(name, AT_ONCE)
+    assert described["id"] not in qmp.devices
+    assert described["drive"] in qmp.nodes, "what it holds is kept"
+    assert hot.names == (name,), "its port stays taken"
+    hot.put_back(name)
+    assert qmp.devices[described["id"]] == described
+    assert hot.remove(name, AT_ONCE)
+    assert not any((hot.names, qmp.nodes, qmp.devices, list(tmp_path.iterdir())))
+
+
+def test_a_disk_that_is_out_can_be_forgotten_and_its_port_used_again(qmp: Qmp, tmp_path: Path) -> None:
+    hot = ports(qmp, tmp_path)
+    for _ in range(2 * HOT_PORTS):
+        name = hot.plug_disk(64, Bus.SCSI)
+        assert hot.pull(name, AT_ONCE)
+        assert hot.remove(name, AT_ONCE)
+    assert not any((qmp.nodes, qmp.devices, list(tmp_path.iterdir())))
+
+
+def test_a_guest_that_holds_a_pulled_disk_keeps_it_plugged_in(qmp: Qmp, tmp_path: Path) -> None:
+    hot = ports(qmp, tmp_path)
+    name = hot.plug_disk(64, Bus.NVME)
+    qmp.holds = True
+    assert not hot.pull(name, AT_ONCE)
+    qmp.holds = False
+    assert hot.remove(name, AT_ONCE)
+    with pytest.raises(ProvisioningError, match="nothing called"):
+        hot.put_back(name)
+    with pytest.raises(ProvisioningError, match="sata bus"):
+        hot.plug_disk(64, Bus.SATA)
