@@ -14,7 +14,6 @@ from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Emit
 from lisa_ci.model import Access, Bus, Lease, Leftover, Profile, Subject, Timeouts
 from lisa_ci.platforms.qemu import scratch, storage, tpm
-from lisa_ci.platforms.qemu.architecture import board
 from lisa_ci.platforms.qemu.command_line import needs_uefi, shape_problems, with_taps
 from lisa_ci.platforms.qemu.diagnosis import diagnose
 from lisa_ci.platforms.qemu.group import run_machines
