@@ -19,7 +19,7 @@ from lisa_ci.pipeline import baseline, load_pipeline
 from lisa_ci.pipeline.console_settings import expired
 from lisa_ci.pipeline.workflows import check_workflows
 from lisa_ci.planning import advice, counted
-from lisa_ci.platforms.azure import retirement
+from lisa_ci.platforms.azure import images_ref, retirement
 
 T = TypeVar("T")
 
@@ -36,6 +36,9 @@ def command(console: Console, file: Path) -> None:
     pipeline = _collect(problems, lambda: load_pipeline(file, registry.known()))
     found = _collect(problems, lambda: check_workflows(file.parent))
     problems += found.mistakes if found else ()
+    if pipeline and pipeline.image and pipeline.image.azure:
+        named = pipeline.image.azure
+        _collect(problems, lambda: images_ref.parse(named))
     for warning in found.advice if found else ():
         place = f"{warning.location}: " if warning.location else ""
         _warn(console, f"{place}{warning.message}; {warning.hint}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from lisa_ci import files, registry
+from lisa_ci.commands._cloud import find_cloud_image
 from lisa_ci.commands._evidence import PREVIOUS, readable
 from lisa_ci.commands.check import annotate
 from lisa_ci.console import Console
@@ -63,7 +64,7 @@ def command(
     """
     try:
         pipeline = load_pipeline(file, registry.known())
-        subject = find_subject(pipeline, console.emit, image=image)
+        subject = find_subject(pipeline, console.emit, image=image, cloud=find_cloud_image)
         plan = make_plan(pipeline, subject)
     except PipelineError as error:
         if is_github():

@@ -16,6 +16,7 @@ import click
 
 from lisa_ci import image as images
 from lisa_ci import process, registry
+from lisa_ci.commands._cloud import find_cloud_image
 from lisa_ci.console import Console
 from lisa_ci.errors import PipelineError, ProvisioningError
 from lisa_ci.events import StageEnded, StageStarted
@@ -78,7 +79,7 @@ def _profile(name: str, pipeline: Pipeline | None) -> Profile:
 
 def _subject(pipeline: Pipeline | None, image: Path | None, console: Console, *, needs_image: bool) -> Subject:
     if pipeline is not None:
-        return find_subject(pipeline, console.emit, image=image)
+        return find_subject(pipeline, console.emit, image=image, cloud=find_cloud_image)
     if image is not None:
         return Subject(image=images.resolve(ImageSource(path=glob.escape(str(image))), Path.cwd(), console.emit))
     if needs_image:

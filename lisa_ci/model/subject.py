@@ -62,11 +62,14 @@ class Arch(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSource:
-    """The image as the pipeline names it: a path, a glob that matches one file, or an URL with its sha256."""
+    """The image as the pipeline names it: a path, a glob that matches one file, an URL with its sha256, or the name by
+    which Azure has it (``azure``).
+    """
 
     path: str | None = None
     url: str | None = None
     sha256: str | None = None
+    azure: str | None = None
     format: ImageFormat | None = None
     arch: Arch = Arch.X86_64
     firmware: tuple[Firmware, ...] = (Firmware.BIOS, Firmware.UEFI)
@@ -118,15 +121,42 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CloudImage:
+    """An image that a cloud holds and we only name: it can be gated on, and is never signed by us.
+
+    ``name`` is exact, with its version: the cloud promises that it gives the same bytes. ``platform`` makes machines
+    of it, no other can.
+    """
+
+    platform: str
+    name: str
+    arch: Arch = Arch.X86_64
+    firmware: tuple[Firmware, ...] = (Firmware.BIOS, Firmware.UEFI)
+
+    @property
+    def identity(self) -> str:
+        return f"{self.platform}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a run judges: the disk, plus a foreign kernel where one is booted. None = a machine that already runs."""
+    """What a run judges: the disk, plus a foreign kernel where one is booted; or a cloud's image.
+
+    None of them = a machine that already runs.
+    """
 
     image: Image | None = None
     kernel: Kernel | None = None
+    cloud: CloudImage | None = None
 
     @property
     def digest(self) -> str:
-        """Names the subject in runs: the disk digest, joined with the kernel's where there is one; '' for neither."""
+        """Names the subject in runs: the disk digest, joined with the kernel's where there is one; '' for neither.
+
+        That of a cloud's image is its name, which no disk digest ever equals.
+        """
+        if self.cloud is not None:
+            return self.cloud.identity
         parts = [part for part in (self.image and self.image.disk_digest, self.kernel and self.kernel.digest) if part]
         return "+".join(parts)
 

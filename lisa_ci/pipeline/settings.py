@@ -32,7 +32,7 @@ _VERSION: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._+~-]{0,126}[A-Za-z0-9])?"
 IMAGE: Final = Table(
     title="image",
     description="The disk under test. It is never written: machines run on overlays.",
-    one_of=(("path", "url"),),
+    one_of=(("path", "url", "azure"),),
     needs={"url": "sha256"},
     settings=(
         setting(
@@ -55,6 +55,20 @@ IMAGE: Final = Table(
             Text(words="64 hexadecimal digits", pattern="[0-9a-fA-F]{64}", hint="sha256sum FILE prints them"),
             "SHA-256 of the image file. Required with `url`.",
             example="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        ),
+        setting(
+            ImageSource,
+            "azure",
+            Text(
+                words="a name of an image on Azure",
+                pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_.-]+){3}|/[!-~]+|https://[!-~]+",
+                most=2000,
+                hint="PUBLISHER:OFFER:SKU:VERSION, or the path of a gallery's image: docs/azure.md",
+            ),
+            "Image that Azure has: PUBLISHER:OFFER:SKU:VERSION of the Marketplace, the path of an image of a Compute "
+            "Gallery (own, shared or community), of an image or a disk, or the address of a page blob. `latest` is the "
+            "version that it is when the plan is made. It is gated on, and never signed as a release: docs/azure.md.",
+            example="Debian:debian-12:12-gen2:latest",
         ),
         setting(
             ImageSource,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from lisa_ci import files
@@ -12,23 +13,42 @@ from lisa_ci import kernel as kernels
 from lisa_ci.errors import PipelineError
 from lisa_ci.events import Emit, Level, Message
 from lisa_ci.image import local_path, resolve
-from lisa_ci.model import Image, ImageSource, Kernel, Pipeline, Subject
+from lisa_ci.model import CloudImage, Image, ImageSource, Kernel, Pipeline, Subject
 from lisa_ci.pipeline.places import from_here
 
+FindCloud = Callable[[ImageSource, Pipeline], CloudImage]
 
-def find_subject(pipeline: Pipeline, emit: Emit, *, image: Path | None = None) -> Subject:
+
+def find_subject(
+    pipeline: Pipeline, emit: Emit, *, image: Path | None = None, cloud: FindCloud | None = None
+) -> Subject:
     """The subject of a pipeline; ``image`` is a file that takes the place of the one in the pipeline file.
+
+    ``cloud`` gives the exact image behind a name that a cloud knows.
 
     Where every profile already runs, nothing is booted: then there is neither image nor kernel to judge.
     PipelineError where a file is missing or is not what the pipeline says, or where a foreign kernel cannot boot.
     """
     if all(profile.endpoint is not None for profile in pipeline.profiles):
         return Subject()
+    if pipeline.image is not None and pipeline.image.azure is not None and image is None:
+        return _named(pipeline, pipeline.image, cloud)
     kernel = None if pipeline.kernel is None else _found_kernel(pipeline.kernel, Path(pipeline.folder))
     subject = Subject(image=_image(pipeline, emit, image), kernel=kernel)
     if kernel is not None and (kernel.source or kernel.config):
         _check_boots(pipeline, subject, kernel, emit)
     return subject
+
+
+def _named(pipeline: Pipeline, source: ImageSource, cloud: FindCloud | None) -> Subject:
+    if pipeline.kernel is not None:
+        raise PipelineError(
+            f"a foreign kernel boots an image that we hold, and {source.azure} is only named",
+            hint="name a file by 'path' or 'url', or leave 'kernel:' out",
+        )
+    if cloud is None:
+        raise PipelineError(f"{source.azure} is no file", hint="give --image FILE")
+    return Subject(cloud=cloud(source, pipeline))
 
 
 def _check_boots(pipeline: Pipeline, subject: Subject, kernel: Kernel, emit: Emit) -> None:
@@ -49,7 +69,7 @@ def _check_boots(pipeline: Pipeline, subject: Subject, kernel: Kernel, emit: Emi
 def _image(pipeline: Pipeline, emit: Emit, image: Path | None) -> Image | None:
     if image is not None:
         path = glob.escape(str(image.absolute()))
-        source = dataclasses.replace(pipeline.image or ImageSource(), path=path, url=None, sha256=None)
+        source = dataclasses.replace(pipeline.image or ImageSource(), path=path, url=None, sha256=None, azure=None)
         return resolve(source, Path(pipeline.folder), emit)
     return None if pipeline.image is None else resolve(pipeline.image, Path(pipeline.folder), emit)
 

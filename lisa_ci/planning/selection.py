@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lisa_ci.model import Case, Image, Pipeline, Profile, Shard, Subject, SuiteSelection, unmet
+from lisa_ci.model import Case, Pipeline, Profile, Shard, Subject, SuiteSelection, unmet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def _filled_parts(case_ids: tuple[str, ...], most: int) -> int:
 
 def pairs_of(profile: Profile, pipeline: Pipeline, subject: Subject) -> tuple[Pair, ...]:
     """The profile with every suite of the pipeline, in the pipeline's order."""
-    whole = _image_reason(profile, subject.image)
+    whole = _image_reason(profile, subject)
     return tuple(_pair(profile, selection, whole) for selection in pipeline.suites)
 
 
@@ -51,10 +51,13 @@ def matches(name: str, globs: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, glob) for glob in globs)
 
 
-def _image_reason(profile: Profile, image: Image | None) -> str:
+def _image_reason(profile: Profile, subject: Subject) -> str:
     """Why the profile cannot boot the image; a machine that already runs boots nothing."""
+    image = subject.image or subject.cloud
     if profile.endpoint is not None:
         return ""
+    if subject.cloud is not None and subject.cloud.platform != profile.platform:
+        return f"the image is one of {subject.cloud.platform}, the profile is for {profile.platform}"
     if image is None:
         return "there is no image to boot"
     if profile.arch is not image.arch:

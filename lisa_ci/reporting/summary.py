@@ -207,6 +207,8 @@ def _subject(plan: Plan, verdict: Verdict) -> Iterator[str]:
     if image is not None:
         yield f"- image {code(image.path)} ({image.format}), {image.size_bytes >> 20} MiB"
         yield f"- disk digest `sha256:` {code(image.disk_digest)}"
+    if plan.subject.cloud is not None:
+        yield f"- image {code(plan.subject.cloud.name)} of {plan.subject.cloud.platform}: named, not held"
     if kernel is not None:
         yield f"- foreign kernel {code(kernel.path)}, digest {code(kernel.digest)}"
     yield f"- plan digest {code(verdict.plan_digest)}"

@@ -162,7 +162,9 @@ def _nothing_run(
 
 def _release_blocks(plan: Plan, *, is_proven: bool, is_image_proven: bool, known: int) -> Iterator[str]:
     """Why a green verdict would still not do for a release."""
-    if plan.subject.image is None:
+    if plan.subject.cloud is not None:
+        yield f"the image is named, not held: {plan.subject.cloud.identity}"
+    elif plan.subject.image is None:
         yield "no image was tested, only a machine that already runs"
     if plan.subject.kernel is not None:
         yield "the image was booted with a kernel that is not its own"

@@ -6,9 +6,9 @@ No I/O: whoever asks Azure gives its answers in.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from lisa_ci.errors import PipelineError, ProvisioningError
 from lisa_ci.model import Arch, Controller, Firmware, SecurityType
@@ -200,3 +200,74 @@ def _numbers(version: str) -> tuple[int, ...]:
     parts = version.split(".")
     is_numeric = all(part.isascii() and part.isdecimal() and len(part) <= 10 for part in parts)
     return tuple(int(part) for part in parts) if is_numeric else ()
+
+
+# ---- what an image can, from Azure's answers -----------------------------------------------------------------------
+
+_ARCHES: Final = {"Arm64": Arch.AARCH64}
+_GENERATIONS: Final = {"V1": Firmware.BIOS, "V2": Firmware.UEFI}
+_SECURITY: Final = {
+    "trustedlaunch": {SecurityType.TRUSTED_LAUNCH},
+    "trustedlaunchsupported": {SecurityType.STANDARD, SecurityType.TRUSTED_LAUNCH},
+    "confidentialvm": {SecurityType.CONFIDENTIAL},
+    "confidentialvmsupported": {SecurityType.STANDARD, SecurityType.CONFIDENTIAL},
+    "trustedlaunchandconfidentialvmsupported": {
+        SecurityType.STANDARD,
+        SecurityType.TRUSTED_LAUNCH,
+        SecurityType.CONFIDENTIAL,
+    },
+}
+
+
+def facts(properties: Mapping[str, Any]) -> ImageFacts:
+    """What an image can: ``properties`` of a Marketplace image, a gallery's definition, an image or a disk.
+
+    What they leave out is what it was before there was a word for it: x64, the first generation, SCSI, standard.
+    """
+    os_disk = _mapping(_mapping(properties.get("storageProfile")).get("osDisk"))
+    able = _mapping(properties.get("supportedCapabilities"))
+    told = {
+        str(one.get("name")): str(one.get("value"))
+        for one in properties.get("features") or ()
+        if isinstance(one, Mapping)
+    }
+    security = told.get("SecurityType") or able.get("supportedSecurityOption") or ""
+    controllers = told.get("DiskControllerTypes") or able.get("diskControllerTypes") or "SCSI"
+    generation = str(properties.get("hyperVGeneration") or "V1").upper()
+    size = properties.get("diskSizeGB") or _mapping(properties.get("osDiskImage")).get("sizeInGb") or 0
+    state = str(properties.get("osState") or os_disk.get("osState") or "Generalized")
+    return ImageFacts(
+        arch=_ARCHES.get(str(properties.get("architecture") or able.get("architecture")), Arch.X86_64),
+        firmware=_GENERATIONS.get(generation, Firmware.BIOS),
+        security=frozenset(_SECURITY.get(str(security).lower(), {SecurityType.STANDARD})),
+        controllers=frozenset(
+            Controller.NVME if one.strip().upper() == "NVME" else Controller.SCSI for one in str(controllers).split(",")
+        ),
+        accelerated_networking=told.get("IsAcceleratedNetworkSupported", "True").lower() == "true",
+        size_gib=size if isinstance(size, int) else 0,
+        is_generalized=state != "Specialized",
+    )
+
+
+def purchase(properties: Mapping[str, Any]) -> Purchase | None:
+    """The plan that a Marketplace image asks for; None where it asks for none."""
+    plan = _mapping(properties.get("plan"))
+    if not {"publisher", "name", "product"} <= plan.keys():
+        return None
+    return Purchase(publisher=str(plan["publisher"]), product=str(plan["product"]), name=str(plan["name"]))
+
+
+def candidates(versions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Names of a gallery's versions that ``latest`` may mean: made whole, and not left out of it."""
+    return tuple(str(one["name"]) for one in versions if "name" in one and not _is_left_out(one))
+
+
+def _is_left_out(version: Mapping[str, Any]) -> bool:
+    properties = _mapping(version.get("properties"))
+    publishing = _mapping(properties.get("publishingProfile"))
+    is_excluded = publishing.get("excludeFromLatest") is True or properties.get("excludeFromLatest") is True
+    return is_excluded or properties.get("provisioningState", "Succeeded") != "Succeeded"
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -12,8 +12,8 @@ from typing import Final
 
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Level
-from lisa_ci.model import Controller, Firmware, Image, Profile, SecurityType, Subject
-from lisa_ci.platforms.azure import bodies, sizes
+from lisa_ci.model import Arch, Controller, Firmware, Image, Profile, SecurityType, Subject
+from lisa_ci.platforms.azure import bodies, images, images_ref, sizes
 from lisa_ci.platforms.azure.client import Subscription, refusals
 from lisa_ci.platforms.azure.images_ref import ImageFacts, NamedImage
 from lisa_ci.platforms.azure.quota import Quota, parse_usage
@@ -54,11 +54,9 @@ def _in(region: str) -> str:
 
 def choose(azure: Subscription, profile: Profile, subject: Subject, *, say: Callable[[str, Level], None]) -> Chosen:
     """ProvisioningError where no place fits, with each reason. RefusedError."""
-    if subject.image is None:
-        raise ProvisioningError("the azure platform boots an image, and the pipeline has none", hint="write 'image:'")
     if subject.kernel is not None:
         raise ProvisioningError("the azure platform boots the image's own kernel", hint="leave 'kernel:' to qemu legs")
-    facts = local_facts(subject.image, profile)
+    image, facts = _image(azure, profile, subject)
     found = sizes.compare(profile, Live(azure=azure), facts=facts, today=datetime.now(UTC).date())
     places = tuple(one.place(azure.id) for one in found if one.serves)
     reasons = [f"{one.size} in {one.region}: {'; '.join(one.reasons)}" for one in found if not one.serves]
@@ -69,17 +67,35 @@ def choose(azure: Subscription, profile: Profile, subject: Subject, *, say: Call
             f"no place serves profile {profile.name}: {' | '.join(reasons)}",
             hint="give the profile other sizes or regions; lisa-ci azure sizes shows all of them",
         )
-    return Chosen(places=places, image=None, facts=facts)
+    return Chosen(places=places, image=image, facts=facts)
+
+
+def _image(azure: Subscription, profile: Profile, subject: Subject) -> tuple[NamedImage | None, ImageFacts]:
+    """The image that Azure has by name, or None for a disk that is brought there; and what it can."""
+    if subject.image is not None:
+        return None, local_facts(subject.image, profile)
+    if subject.cloud is None:
+        raise ProvisioningError("the azure platform boots an image, and the pipeline has none", hint="write 'image:'")
+    named = images_ref.parse(subject.cloud.name)
+    if isinstance(named, images_ref.Blob):
+        return named, disk_facts(subject.cloud.arch, subject.cloud.firmware, profile)
+    regions = profile.azure.regions if profile.azure else ()
+    return images.known(azure, named, regions[0] if regions else "")
 
 
 def local_facts(image: Image, profile: Profile) -> ImageFacts:
-    """What a disk that we bring ourselves is marked for: whatever the profile asks of it, as far as it boots so."""
-    firmware = profile.firmware if profile.firmware in image.firmware else image.firmware[0]
+    """Those of a disk that we bring ourselves."""
+    return disk_facts(image.arch, image.firmware, profile, size_gib=-(-image.size_bytes // (1 << 30)))
+
+
+def disk_facts(arch: Arch, boots: Sequence[Firmware], profile: Profile, *, size_gib: int = 0) -> ImageFacts:
+    """What a bare disk is marked for: whatever the profile asks of it, as far as it boots so."""
+    firmware = profile.firmware if profile.firmware in boots else boots[0]
     trusted = {SecurityType.TRUSTED_LAUNCH} if firmware is Firmware.UEFI else set()
     return ImageFacts(
-        arch=image.arch,
+        arch=arch,
         firmware=firmware,
         security=frozenset({SecurityType.STANDARD} | trusted),
         controllers=frozenset({Controller.SCSI, Controller.NVME}),
-        size_gib=-(-image.size_bytes // (1 << 30)),
+        size_gib=size_gib,
     )

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from lisa_ci.commands._cloud import find_cloud_image
 from lisa_ci.errors import PipelineError
 from lisa_ci.events import Event, Message
-from lisa_ci.model import Bus, Disk, Endpoint, Firmware, ImageFormat, ImageSource, Kernel, Pipeline, Profile
+from lisa_ci.model import Bus, CloudImage, Disk, Endpoint, Firmware, ImageFormat, ImageSource, Kernel, Pipeline, Profile
+from lisa_ci.pipeline import azure_catalogue
 from lisa_ci.pipeline.subject import find_subject, kernel_now
 from tests.doubles.pipelines import pipeline
 from tests.unit.kernel.kernels import bzimage
@@ -144,3 +146,41 @@ def test_hardware_that_a_delivered_kernel_will_not_see_is_a_warning(delivered: P
     find_subject(dataclasses.replace(delivered, profiles=(profile,)), told.append)
     texts = [event.text for event in told if isinstance(event, Message)]
     assert texts == ["profile bios: CONFIG_BLK_DEV_NVME is not set, set it to y or m: data disks on NVMe"]
+
+
+# ---- an image that a cloud has -------------------------------------------------------------------------------------
+
+NAMED = ImageSource(azure="debian:debian-12:12-gen2:0.1.2", firmware=(Firmware.UEFI,))
+ON_AZURE = azure_catalogue()["azure-intel"]
+
+
+def test_an_image_that_is_named_is_its_name_and_no_disk(given: Pipeline) -> None:
+    found = find_subject(dataclasses.replace(given, image=NAMED, profiles=(ON_AZURE,)), ignore, cloud=find_cloud_image)
+    assert (found.image, found.kernel) == (None, None)
+    assert found.cloud == CloudImage(platform="azure", name=str(NAMED.azure), firmware=(Firmware.UEFI,))
+    assert found.digest == "azure:debian:debian-12:12-gen2:0.1.2"
+
+
+def test_a_file_on_the_command_line_takes_the_place_of_a_name(given: Pipeline) -> None:
+    found = find_subject(
+        dataclasses.replace(given, image=NAMED), ignore, image=Path("repo/disk.raw"), cloud=find_cloud_image
+    )
+    assert found.image is not None
+    assert found.cloud is None
+
+
+def test_a_foreign_kernel_does_not_boot_an_image_that_is_only_named(given: Pipeline) -> None:
+    named = dataclasses.replace(given, image=NAMED, profiles=(ON_AZURE,), kernel=Kernel(image="bzImage"))
+    with pytest.raises(PipelineError, match="a foreign kernel boots an image that we hold"):
+        find_subject(named, ignore, cloud=find_cloud_image)
+
+
+def test_a_name_without_a_profile_that_boots_it_is_a_mistake(given: Pipeline) -> None:
+    with pytest.raises(PipelineError, match=r"no profile can boot debian:debian-12:12-gen2:0\.1\.2"):
+        find_subject(dataclasses.replace(given, image=NAMED), ignore, cloud=find_cloud_image)
+
+
+def test_what_is_no_name_is_told_with_the_forms_there_are(given: Pipeline) -> None:
+    wrong = ImageSource(azure="/some/path")
+    with pytest.raises(PipelineError, match="names no image of Azure"):
+        find_subject(dataclasses.replace(given, image=wrong, profiles=(ON_AZURE,)), ignore, cloud=find_cloud_image)

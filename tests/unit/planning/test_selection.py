@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from lisa_ci.model import Arch, Case, Disk, Endpoint, Firmware, Profile, Subject, SuiteSelection
+from lisa_ci.model import Arch, Case, CloudImage, Disk, Endpoint, Firmware, Profile, Subject, SuiteSelection
 from lisa_ci.planning.selection import Pair, pairs_of
 from tests.doubles.pipelines import IMAGE, SUBJECT, pipeline, suite
 
@@ -108,3 +108,22 @@ def _contains(name: str, index: int, count: int) -> bool:
 def test_many_cases_keep_the_parts_that_are_asked_for() -> None:
     names = [f"case-{number}" for number in range(200)]
     assert pair(SuiteSelection(suite=suite("s", *names), shards=8)).parts(256) == 8
+
+
+CLOUD = CloudImage(platform="azure", name="debian:debian-12:12-gen2:0.1.2", firmware=(Firmware.UEFI,))
+
+
+@pytest.mark.parametrize(
+    ("profile", "reason"),
+    [
+        (Profile(name="qemu-leg", firmware=Firmware.UEFI), "the image is one of azure, the profile is for qemu"),
+        (Profile(name="az", platform="azure"), "the image boots with uefi, the profile gives bios"),
+        (
+            Profile(name="az", platform="azure", firmware=Firmware.UEFI, arch=Arch.AARCH64),
+            "the image is for x86_64, the profile gives aarch64",
+        ),
+        (Profile(name="az", platform="azure", firmware=Firmware.UEFI), ""),
+    ],
+)
+def test_an_image_of_a_cloud_is_booted_by_that_cloud_only(profile: Profile, reason: str) -> None:
+    assert pair(SuiteSelection(suite=suite("s", "a")), profile, Subject(cloud=CLOUD)).reason == reason

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lisa_ci.errors import PipelineError, ProvisioningError
+from lisa_ci.model import Arch, Controller, Firmware, SecurityType
 from lisa_ci.platforms.azure.images_ref import (
     Blob,
     CommunityGallery,
@@ -12,9 +13,13 @@ from lisa_ci.platforms.azure.images_ref import (
     ManagedImage,
     Marketplace,
     OwnGallery,
+    Purchase,
     SharedGallery,
+    candidates,
+    facts,
     is_exact,
     parse,
+    purchase,
     resolved,
 )
 
@@ -109,3 +114,76 @@ def test_an_exact_version_keeps_the_spelling_of_the_listing() -> None:
 def test_what_has_no_versions_is_exact_as_it_is(text: str) -> None:
     assert is_exact(parse(text))
     assert resolved(parse(text), []) == parse(text)
+
+
+# ---- what an image can ---------------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_says_nothing_is_an_image_of_before_there_were_words() -> None:
+    found = facts({})
+    assert (found.arch, found.firmware) == (Arch.X86_64, Firmware.BIOS)
+    assert found.security == {SecurityType.STANDARD}
+    assert found.controllers == {Controller.SCSI}
+    assert found.is_generalized
+
+
+def test_a_definition_tells_what_the_image_can() -> None:
+    features = [
+        {"name": "SecurityType", "value": "TrustedLaunchSupported"},
+        {"name": "DiskControllerTypes", "value": "SCSI, NVMe"},
+        {"name": "IsAcceleratedNetworkSupported", "value": "False"},
+    ]
+    told = {"architecture": "Arm64", "hyperVGeneration": "V2", "osState": "Specialized", "features": features}
+    found = facts(told)
+    assert (found.arch, found.firmware) == (Arch.AARCH64, Firmware.UEFI)
+    assert found.security == {SecurityType.STANDARD, SecurityType.TRUSTED_LAUNCH}
+    assert found.controllers == {Controller.SCSI, Controller.NVME}
+    assert not found.accelerated_networking
+    assert not found.is_generalized
+
+
+@pytest.mark.parametrize(
+    ("value", "security"),
+    [
+        ("TrustedLaunch", {SecurityType.TRUSTED_LAUNCH}),
+        ("ConfidentialVM", {SecurityType.CONFIDENTIAL}),
+        ("ConfidentialVmSupported", {SecurityType.STANDARD, SecurityType.CONFIDENTIAL}),
+        ("TrustedLaunchAndConfidentialVmSupported", {*SecurityType} - {SecurityType.AUTO}),
+        ("None", {SecurityType.STANDARD}),
+    ],
+)
+def test_every_word_for_security_is_known(value: str, security: set[SecurityType]) -> None:
+    assert facts({"features": [{"name": "SecurityType", "value": value}]}).security == security
+
+
+def test_a_disk_and_a_managed_image_tell_it_in_other_places() -> None:
+    able = {"architecture": "Arm64", "diskControllerTypes": "NVMe", "supportedSecurityOption": "TrustedLaunchSupported"}
+    disk = facts({"hyperVGeneration": "V2", "diskSizeGB": 30, "supportedCapabilities": able})
+    assert (disk.arch, disk.size_gib, disk.controllers) == (Arch.AARCH64, 30, {Controller.NVME})
+    assert SecurityType.TRUSTED_LAUNCH in disk.security
+    image = facts({"hyperVGeneration": "V2", "storageProfile": {"osDisk": {"osState": "Specialized"}}})
+    assert image.firmware is Firmware.UEFI
+    assert not image.is_generalized
+
+
+@given(st.dictionaries(st.sampled_from(["features", "osState", "supportedCapabilities", "storageProfile"]), st.none()))
+def test_nothing_in_place_of_a_value_is_taken_for_left_out(told: dict[str, None]) -> None:
+    assert facts(told) == facts({})
+
+
+def test_only_an_image_that_is_sold_has_a_plan() -> None:
+    plan = {"publisher": "alma", "product": "almalinux", "name": "9-gen2"}
+    assert purchase({"plan": plan}) == Purchase(publisher="alma", product="almalinux", name="9-gen2")
+    assert purchase({}) is None
+    assert purchase({"plan": {"name": "9"}}) is None
+
+
+def test_latest_is_no_version_that_was_left_out_of_it_or_is_not_whole() -> None:
+    versions = [
+        {"name": "1.0.0", "properties": {"provisioningState": "Succeeded"}},
+        {"name": "1.0.1", "properties": {"publishingProfile": {"excludeFromLatest": True}}},
+        {"name": "1.0.2", "properties": {"excludeFromLatest": True}},
+        {"name": "1.0.3", "properties": {"provisioningState": "Creating"}},
+        {"name": "0.9.0"},
+    ]
+    assert candidates(versions) == ("1.0.0", "0.9.0")
