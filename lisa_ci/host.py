@@ -17,13 +17,16 @@ from lisa_ci.errors import ProvisioningError
 
 
 class Use(StrEnum):
-    """What a tool is needed for: machines, a prompt in one, release folders, building the demo's image, TPMs."""
+    """What a tool is needed for: machines, a prompt in one, release folders, building the demo's image, TPMs,
+    machines with arch: aarch64.
+    """
 
     QEMU = "qemu"
     SHELL = "shell"
     RELEASE = "release"
     DEMO = "demo"
     TPM = "tpm"
+    ARM = "arm"
 
 
 class PackageTool(StrEnum):
@@ -89,6 +92,24 @@ TOOLS: Final[tuple[Tool, ...]] = (
             "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
             "/usr/share/edk2-ovmf/x64/OVMF_CODE.fd",
             "/usr/share/qemu/ovmf-x86_64-code.bin",
+        ),
+    ),
+    Tool(
+        name="qemu-system-aarch64",
+        why="runs machines with arch: aarch64",
+        uses=(Use.ARM,),
+        packages=_packages("qemu-system-arm", "qemu-system-aarch64-core", "qemu-arm", "qemu-system-aarch64"),
+    ),
+    Tool(
+        name="aavmf",
+        why="UEFI firmware for machines with arch: aarch64",
+        uses=(Use.ARM,),
+        packages=_packages("qemu-efi-aarch64", "edk2-aarch64", "qemu-uefi-aarch64", "edk2-aarch64"),
+        files=(
+            "/usr/share/AAVMF/AAVMF_CODE.fd",
+            "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+            "/usr/share/edk2/aarch64/QEMU_CODE.fd",
+            "/usr/share/qemu/aavmf-aarch64-code.bin",
         ),
     ),
     Tool(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from typing import Final
 from lisa_ci import files, image, process
 from lisa_ci.errors import LisaCiError, ToolError
 from lisa_ci.events import Emit, Level, Message
+from lisa_ci.model import Arch
+from lisa_ci.platforms.qemu.architecture import board, is_native
 from lisa_ci.platforms.qemu.payload import EXIT_PORT, PASSED, payload
 
 DEVICE: Final = Path("/dev/kvm")
@@ -63,6 +66,23 @@ class Trial:
 
 
 KVM: Final = Acceleration(accelerator=Accelerator.KVM)
+
+
+def acceleration_of(arch: Arch, emit: Emit) -> Acceleration:
+    """The acceleration for a machine of ``arch``, with a warning where it is emulation.
+
+    The trial guest is a program for x86_64; on another host that opens ``/dev/kvm`` KVM is taken to work.
+    """
+    if arch is Arch.X86_64 and is_native(arch):
+        return find_acceleration(board(arch).emulator, emit)
+    if is_native(arch):
+        found = judge_open(_open_error(DEVICE)) or KVM
+    else:
+        reason = f"this host is {platform.machine()}, the machine {arch}"
+        found = Acceleration(accelerator=Accelerator.TCG, reason=reason)
+    if found.accelerator is Accelerator.TCG:
+        emit(Message(text=f"{found.reason}; {_SLOWER}", level=Level.WARNING, place="qemu"))
+    return found
 
 
 def find_acceleration(emulator: str, emit: Emit, *, device: Path = DEVICE) -> Acceleration:

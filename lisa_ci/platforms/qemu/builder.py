@@ -10,6 +10,7 @@ from lisa_ci import host, ssh
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.model import Access, Image, ImageFormat, Lease, Profile, WayIn
 from lisa_ci.platforms.qemu import command_line, offline, storage, way_in
+from lisa_ci.platforms.qemu.architecture import board
 from lisa_ci.platforms.qemu.command_line import MachineFiles
 from lisa_ci.platforms.qemu.way_in import Entry
 
@@ -134,10 +135,11 @@ class Builder:
 
     def _firmware(self) -> tuple[command_line.FirmwareFile, Path]:
         is_secure = self.profile.secure_boot
-        found = storage.find_firmware(is_secure=is_secure)
+        found = storage.find_firmware(is_secure=is_secure, arch=self.profile.arch)
         if found is None:
             what = "UEFI firmware with Secure Boot" if is_secure else "UEFI firmware"
-            raise ProvisioningError(f"this host has no {what}", hint=host.install_hint(["ovmf"]))
+            hint = host.install_hint([board(self.profile.arch).firmware])
+            raise ProvisioningError(f"this host has no {what}", hint=hint)
         variables = self.folder / "variables.qcow2"
         storage.copy_variables(found[1], variables)
         return found[0], variables

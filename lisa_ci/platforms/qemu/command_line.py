@@ -30,7 +30,8 @@ from lisa_ci.model import (
     nic_address,
 )
 from lisa_ci.platforms.qemu import taps
-from lisa_ci.platforms.qemu.acceleration import MACHINE, Acceleration
+from lisa_ci.platforms.qemu.acceleration import Acceleration, Accelerator
+from lisa_ci.platforms.qemu.architecture import Board, board
 
 QMP_FD: Final = 4  # a single digit: dash cannot close others
 FOLDER_FD: Final = 5  # the scratch folder, where a socket in it is to be reached
@@ -106,7 +107,7 @@ def arguments(
     options = (
         *_base(profile, acceleration, name, is_uefi=machine.code is not None),
         *_firmware(machine, is_secure=profile.secure_boot),
-        *_kernel(kernel),
+        *_kernel(kernel, console=board(profile.arch).console),
         *_root(machine, is_booted=kernel is None),
         *_control_nic(machine.number),
         *_devices(profile, machine),
@@ -149,8 +150,7 @@ def device_count(profile: Profile) -> int:
 def shape_problems(profile: Profile) -> list[str]:
     """What no QEMU of ours can give, whatever the host has."""
     problems = [f"profile {profile.name}: {problem}" for problem in contradictions(profile)]
-    if profile.arch is not Arch.X86_64:
-        problems.append(f"profile {profile.name} wants {profile.arch}; the qemu platform makes x86_64 machines only")
+    problems += _arm_problems(profile) if profile.arch is Arch.AARCH64 else []
     if sum(disk.bus is Bus.SATA for disk in profile.disks) > MAX_SATA_DISKS:
         problems.append(
             f"profile {profile.name} has more than {MAX_SATA_DISKS} SATA disks; use another bus for the rest"
@@ -172,17 +172,33 @@ def shape_problems(profile: Profile) -> list[str]:
     return problems
 
 
+def _arm_problems(profile: Profile) -> list[str]:
+    """What a machine of the type ``virt`` does not have, or does not have from us."""
+    asked = {
+        "firmware bios": not needs_uefi(profile),
+        "tpm": profile.tpm,
+        "secure_boot": profile.secure_boot,
+        "hotplug": profile.hotplug,
+    }
+    return [
+        f"profile {profile.name} wants {name}, which the qemu platform gives to x86_64 machines only"
+        for name, is_asked in asked.items()
+        if is_asked
+    ]
+
+
 # ---- the parts -----------------------------------------------------------------------------------------------------
 
 
 def _base(profile: Profile, acceleration: Acceleration, name: str, *, is_uefi: bool) -> Iterator[str]:
-    machine = f"{MACHINE},graphics=off"  # SeaBIOS and boot loaders talk to the serial console then
+    parts = board(profile.arch)
+    machine = parts.machine
     if is_uefi:
         machine += ",pflash0=code,pflash1=variables"
     if profile.secure_boot:
         machine += ",smm=on"
     yield from ("-name", process_mark(name))
-    yield from ("-machine", machine, *acceleration.arguments, "-cpu", acceleration.cpu)
+    yield from ("-machine", machine, *acceleration.arguments, "-cpu", _cpu(parts, acceleration))
     yield from _processors_and_memory(profile)
     yield from ("-nodefaults", "-no-user-config", "-display", "none", "-boot", "strict=on")
     # A guest is hostile: a QEMU that it has broken into can start no program and gain no rights.
@@ -208,6 +224,10 @@ def _processors_and_memory(profile: Profile) -> Iterator[str]:
             yield from ("-numa", f"node,nodeid={node},cpus={first}-{behind - 1},memdev=memory{node}")
 
 
+def _cpu(parts: Board, acceleration: Acceleration) -> str:
+    return acceleration.cpu if acceleration.accelerator is Accelerator.KVM else parts.emulated_cpu
+
+
 def _share(whole: int, parts: int, part: int) -> tuple[int, int]:
     """Where the part begins, and where the next one does."""
     return whole * part // parts, whole * (part + 1) // parts
@@ -230,7 +250,7 @@ def _tpm(profile: Profile) -> Iterator[str]:
         yield from ("-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm")
 
 
-def _kernel(kernel: Kernel | None) -> Iterator[str]:
+def _kernel(kernel: Kernel | None, *, console: str) -> Iterator[str]:
     if kernel is None:
         return
     yield from ("-kernel", str(Path(kernel.image).absolute()))
@@ -238,7 +258,7 @@ def _kernel(kernel: Kernel | None) -> Iterator[str]:
         yield from ("-initrd", str(Path(kernel.initrd).absolute()))
     command_line = kernel.command_line or ""
     if "console=" not in command_line:
-        command_line = f"{command_line} console=ttyS0".strip()
+        command_line = f"{command_line} console={console}".strip()
     yield from ("-append", command_line)
 
 
@@ -265,7 +285,8 @@ def _control_nic(number: int) -> Iterator[str]:
 def _devices(profile: Profile, machine: MachineFiles) -> Iterator[str]:
     slots = iter(range(_FIRST_FREE_SLOT, MODULES_SLOT))
     yield from ("-object", "rng-builtin,id=rng", "-device", f"virtio-rng-pci,rng=rng,addr={next(slots):#x}")
-    yield from ("-device", f"pvpanic-pci,addr={next(slots):#x}", "-device", "vmgenid,guid=auto")
+    yield from ("-device", f"pvpanic-pci,addr={next(slots):#x}")
+    yield from ("-device", "vmgenid,guid=auto") if board(profile.arch).has_vmgenid else ()
     yield from _disks(profile, machine, slots)
     yield from _nics(profile, machine, slots)
     yield from _hot_ports(profile, slots)

@@ -12,8 +12,9 @@ from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Emit
 from lisa_ci.model import Access, Lease, Profile, Subject, Timeouts
 from lisa_ci.platforms.qemu import acceleration, links
+from lisa_ci.platforms.qemu.builder import Seat
 from lisa_ci.platforms.qemu.guard import Guard
-from lisa_ci.platforms.qemu.machine import EMULATOR, Member, Seat, checked_image, run_machine
+from lisa_ci.platforms.qemu.machine import Member, checked_image, run_machine
 
 
 def roles(machines: int) -> tuple[str, ...]:
@@ -33,7 +34,7 @@ def run_machines(
     """
     path = checked_image(subject, emit)
     if profile.machines > 1:
-        acceleration.find_acceleration(EMULATOR, emit)  # tried once, and remembered
+        acceleration.acceleration_of(profile.arch, emit)  # tried once, and remembered
     starting = _Starting()
     with ExitStack() as all_of_them:
         starts: list[Callable[[], Member]] = []

@@ -18,6 +18,7 @@ from lisa_ci.events import Emit, Level, Message
 from lisa_ci.kernel import Boot, Slots
 from lisa_ci.model import Access, Image, Kernel, Lease, Profile, Subject, Timeouts, WayIn
 from lisa_ci.platforms.qemu import acceleration, command_line, console_text, foreign_kernel, scratch, tpm
+from lisa_ci.platforms.qemu.architecture import board
 from lisa_ci.platforms.qemu.builder import Builder, Seat
 from lisa_ci.platforms.qemu.guard import Guard
 from lisa_ci.platforms.qemu.hot_add import HotAdd
@@ -28,7 +29,6 @@ from lisa_ci.platforms.qemu.qmp import Qmp
 from lisa_ci.platforms.qemu.snapshot import Snapshots
 from lisa_ci.ssh.link import WrongKeyError
 
-EMULATOR: Final = "qemu-system-x86_64"
 _LOOPBACK: Final = "127.0.0.1"
 _FORWARD: Final = re.compile(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)")
 _CONSOLE_POLL_SECONDS: Final = 0.25
@@ -86,9 +86,9 @@ def run_machine(
         boot = None if subject.kernel is None else _prepared(subject.kernel, builder)
         files = builder.files(boot.modules_disk if boot else None)
         life = Life(qmp, guard, files.console, boot=timeouts.boot)
-        chosen = acceleration.find_acceleration(EMULATOR, emit)
+        chosen = acceleration.acceleration_of(profile.arch, emit)
         arguments = command_line.arguments(
-            EMULATOR, profile, files, chosen, name=place.id, kernel=booted(boot) if boot else None
+            board(profile.arch).emulator, profile, files, chosen, name=place.id, kernel=booted(boot) if boot else None
         )
         guard.start(
             command_line.with_taps(profile, arguments), beside=tpm.beside(guard.scratch.folder) if profile.tpm else ""

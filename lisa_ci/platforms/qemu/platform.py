@@ -14,14 +14,15 @@ from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Emit
 from lisa_ci.model import Access, Bus, Lease, Leftover, Profile, Subject, Timeouts
 from lisa_ci.platforms.qemu import scratch, storage, tpm
+from lisa_ci.platforms.qemu.architecture import board
 from lisa_ci.platforms.qemu.command_line import needs_uefi, shape_problems, with_taps
 from lisa_ci.platforms.qemu.diagnosis import diagnose
 from lisa_ci.platforms.qemu.group import run_machines
-from lisa_ci.platforms.qemu.machine import EMULATOR, Member
+from lisa_ci.platforms.qemu.machine import Member
 from lisa_ci.platforms.qemu.snapshot import load_all, save_all
 from lisa_ci.protocols import Machine
 
-_PROGRAMS: Final = (EMULATOR, "qemu-img", "setpriv")
+_PROGRAMS: Final = ("qemu-img", "setpriv")
 _TAP_LIMIT: Final = timedelta(seconds=20)
 _OVERHEAD_MIB: Final = 256  # QEMU's own memory beside the guest's
 
@@ -117,10 +118,11 @@ class QemuPlatform:
     """Implements ``protocols.Platform``."""
 
     def problems(self, profile: Profile) -> Sequence[str]:
-        found = shape_problems(profile)
-        missing = [program for program in _PROGRAMS if host.find(program) is None]
-        if needs_uefi(profile) and storage.find_firmware(is_secure=profile.secure_boot) is None:
-            missing.append("ovmf")
+        found, parts = shape_problems(profile), board(profile.arch)
+        missing = [program for program in (parts.emulator, *_PROGRAMS) if host.find(program) is None]
+        firmware = storage.find_firmware
+        if needs_uefi(profile) and firmware(is_secure=profile.secure_boot, arch=profile.arch) is None:
+            missing.append(parts.firmware)
         if profile.tpm and host.find(tpm.PROGRAM) is None:
             missing.append(tpm.PROGRAM)
         if missing:

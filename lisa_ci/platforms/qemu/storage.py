@@ -10,7 +10,7 @@ from typing import Final
 
 from lisa_ci import image, process
 from lisa_ci.errors import ProvisioningError
-from lisa_ci.model import Image, ImageFormat, Profile
+from lisa_ci.model import Arch, Image, ImageFormat, Profile
 from lisa_ci.platforms.qemu.command_line import FirmwareFile, disk_nodes
 
 _MIB: Final = 1 << 20
@@ -37,10 +37,21 @@ _SECURE_FIRMWARE: Final = (
     ("/usr/share/qemu/ovmf-x86_64-smm-ms-code.bin", "/usr/share/qemu/ovmf-x86_64-smm-ms-vars.bin"),
 )
 
+# For aarch64: Debian and Ubuntu, Fedora, Arch, openSUSE.
+_ARM_FIRMWARE: Final = (
+    ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
+    ("/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw", "/usr/share/edk2/aarch64/vars-template-pflash.raw"),
+    ("/usr/share/edk2/aarch64/QEMU_CODE.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"),
+    ("/usr/share/qemu/aavmf-aarch64-code.bin", "/usr/share/qemu/aavmf-aarch64-vars.bin"),
+)
 
-def find_firmware(root: Path = Path("/"), *, is_secure: bool = False) -> tuple[FirmwareFile, FirmwareFile] | None:
+
+def find_firmware(
+    root: Path = Path("/"), *, is_secure: bool = False, arch: Arch = Arch.X86_64
+) -> tuple[FirmwareFile, FirmwareFile] | None:
     """UEFI code and the variables that belong to it, empty, or with the keys of Secure Boot; None for none here."""
-    for code, variables in _SECURE_FIRMWARE if is_secure else _FIRMWARE:
+    known = _ARM_FIRMWARE if arch is Arch.AARCH64 else _SECURE_FIRMWARE if is_secure else _FIRMWARE
+    for code, variables in known:
         found = root / code.lstrip("/"), root / variables.lstrip("/")
         if all(path.is_file() for path in found):
             return _firmware_file(found[0]), _firmware_file(found[1])

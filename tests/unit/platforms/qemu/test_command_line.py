@@ -51,6 +51,7 @@ SPREAD = Profile(
     ),
 )
 SECURE = Profile(name="secure", firmware=Firmware.UEFI, secure_boot=True, tpm=True, hotplug=True, disks=(Disk(),))
+ARM = Profile(name="arm", arch=Arch.AARCH64, firmware=Firmware.UEFI, cores=2, numa_nodes=2, disks=(Disk(),))
 
 
 def files(profile: Profile, *, base: str = "/images/a,b.qcow2", kind: ImageFormat = ImageFormat.QCOW2) -> MachineFiles:
@@ -88,6 +89,7 @@ def blockdevs(words: list[str]) -> dict[str, dict[str, object]]:
         ("uefi-everything", command(EVERYTHING)),
         ("numa-namespaces", command(SPREAD)),
         ("secure-hotplug", command(SECURE)),
+        ("aarch64", command(ARM)),
         ("foreign-kernel", command(Profile(name="small"), kernel=KERNEL)),
     ],
 )
@@ -201,6 +203,10 @@ def test_a_foreign_kernel_talks_to_the_serial_console() -> None:
     assert values(command(Profile(name="small"), kernel=own), "-append") == ["console=hvc0"]
 
 
+def test_the_serial_console_of_an_aarch64_machine_has_another_name() -> None:
+    assert values(command(ARM, kernel=Kernel(image="k")), "-append") == ["console=ttyAMA0"]
+
+
 def test_uefi_variables_are_qcow2_so_that_snapshots_stay_possible() -> None:
     nodes = blockdevs(command(EVERYTHING))
     assert nodes["variables"]["driver"] == "qcow2"
@@ -210,7 +216,10 @@ def test_uefi_variables_are_qcow2_so_that_snapshots_stay_possible() -> None:
 
 def test_a_shape_that_no_qemu_of_ours_gives_is_told_before_any_cost() -> None:
     assert not shape_problems(EVERYTHING)
-    assert "x86_64 machines only" in shape_problems(Profile(name="arm", arch=Arch.AARCH64))[0]
+    assert not shape_problems(ARM)
+    for more in ({"firmware": Firmware.BIOS}, {"tpm": True}, {"secure_boot": True}, {"hotplug": True}):
+        told = " ".join(shape_problems(dataclasses.replace(ARM, numa_nodes=1, **more)))  # type: ignore[arg-type]
+        assert f"wants {'firmware bios' if 'firmware' in more else next(iter(more))}, which" in told
     assert "SATA" in shape_problems(Profile(name="sata", disks=(Disk(bus=Bus.SATA),) * 7))[0]
     assert "slots" in shape_problems(Profile(name="many", disks=(Disk(),) * 25))[0]
     assert "wants nic_vfs" in shape_problems(Profile(name="vf", nics=(Nic(vfs=1),)))[0]

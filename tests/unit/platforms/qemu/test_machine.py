@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lisa_ci.model import Firmware, Nic, Profile
+from lisa_ci.model import Arch, Firmware, Nic, Profile
 from lisa_ci.platforms.qemu import QemuPlatform, platform, storage
 from lisa_ci.platforms.qemu.command_line import TPM_SOCKET
 from lisa_ci.platforms.qemu.machine import forwarded_port, start_hint
@@ -75,7 +75,7 @@ def test_what_the_host_lacks_is_told_with_how_to_install_it(monkeypatch: pytest.
 def test_a_tpm_needs_its_program_and_secure_boot_its_firmware(monkeypatch: pytest.MonkeyPatch) -> None:
     find = platform.host.find
     monkeypatch.setattr(platform.host, "find", lambda name: None if name == "swtpm" else find(name) or Path("/there"))
-    monkeypatch.setattr(storage, "find_firmware", lambda *, is_secure: None if is_secure else (1, 2))
+    monkeypatch.setattr(storage, "find_firmware", lambda *, is_secure, **_: None if is_secure else (1, 2))
     plain = Profile(name="uefi", firmware=Firmware.UEFI, memory_mib=1)
     assert QemuPlatform().problems(plain) == []
     for profile, missing in (
@@ -131,3 +131,21 @@ def test_a_profile_larger_than_the_host_is_told() -> None:
 def test_available_memory_is_read_from_the_kernel() -> None:
     assert available_mib("MemTotal: 100 kB\nMemAvailable:   2097152 kB\n") == 2048
     assert available_mib("MemTotal: 100 kB\n") is None
+
+
+def test_a_machine_for_aarch64_has_firmware_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "usr/share/AAVMF"
+    folder.mkdir(parents=True)
+    for name in ("AAVMF_CODE.fd", "AAVMF_VARS.fd"):
+        (folder / name).touch()
+    assert find_firmware(tmp_path) is None
+    found = find_firmware(tmp_path, arch=Arch.AARCH64)
+    assert found is not None
+    assert [file.path.name for file in found] == ["AAVMF_CODE.fd", "AAVMF_VARS.fd"]
+
+
+def test_what_the_host_lacks_for_aarch64_is_told_with_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform.host, "find", lambda _: None)
+    monkeypatch.setattr(storage, "find_firmware", lambda **_: None)
+    [problem] = QemuPlatform().problems(Profile(name="arm", arch=Arch.AARCH64, firmware=Firmware.UEFI, memory_mib=1))
+    assert "lacks qemu-system-aarch64, qemu-img, setpriv, aavmf; " in problem
