@@ -233,6 +233,35 @@ def test_kunit_runs_each_suite_of_a_user_mode_kernel_beside_it(shell: list[str],
     assert [len(suite.children) for suite in result.children] == [6]
 
 
+BOOT_LOG = """\
+[    0.000000] Linux version 6.1.0 (root@host) #1
+[    1.500000] usb 1-1: new device
+[    1.600000] KTAP version 1
+[    1.600001] 1..1
+[    1.600002]     KTAP version 1
+[    1.600003]     # Subtest: resource
+[    1.600004]     1..2
+[    1.600005]     ok 1 union
+[    1.600006] clocksource: tsc
+[    1.600007]     not ok 2 intersection
+[    1.600008] not ok 1 resource
+[    1.700000] Run /sbin/init as init process
+[    2.000000]     # Subtest: of a module
+"""
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"], indirect=True)  # busybox takes its own dmesg for any other
+def test_kunit_reads_the_log_where_there_is_no_debugfs_of_it(shell: list[str], tmp_path: Path) -> None:
+    folder, driver = placed("kunit", tmp_path), KtapDriver()
+    program(tmp_path / "tools/dmesg", f"#!/bin/sh\ncat <<'end'\n{BOOT_LOG}end\n")
+    settings = {"PATH": f"{tmp_path}/tools:{environment()['PATH']}"}
+    cases = found(driver, "kunit", shell, folder, settings)
+    assert driver.command(cases["builtin.log"]).arguments == ("sh", "-c", "./run log")
+    result = driver.interpret(cases["builtin.log"], said(shell, folder, "run", "log", environment=settings))
+    assert (result.outcome, [suite.name for suite in result.children]) == (Outcome.FAILED, ["resource"])
+    assert [test.outcome.value for test in result.children[0].children] == ["passed", "failed"]
+
+
 def test_a_user_mode_kernel_that_tells_of_no_tests_is_no_empty_list(shell: list[str], tmp_path: Path) -> None:
     folder = placed("kunit", tmp_path)
     program(folder / "linux", "#!/bin/sh\necho 'Kernel panic - not syncing: no memory'\nexit 134\n")
