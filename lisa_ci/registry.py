@@ -30,11 +30,15 @@ DRIVERS: Final = {
     "tap": "lisa_ci.drivers.tap:TapDriver",
 }
 SCENARIOS: Final = {
+    "confidential": "lisa_ci.scenarios.confidential:ConfidentialScenario",
     "hot-add": "lisa_ci.scenarios.hot_add:HotAddScenario",
     "hotplug": "lisa_ci.scenarios.hotplug:HotplugScenario",
+    "iscsi": "lisa_ci.scenarios.iscsi:IscsiScenario",
     "kdump": "lisa_ci.scenarios.kdump:KdumpScenario",
     "kexec": "lisa_ci.scenarios.kexec:KexecScenario",
+    "measured-boot": "lisa_ci.scenarios.measured_boot:MeasuredBootScenario",
     "network-pair": "lisa_ci.scenarios.pair_network:PairNetworkScenario",
+    "rdma": "lisa_ci.scenarios.rdma:RdmaScenario",
     "reboot": "lisa_ci.scenarios.reboot:RebootScenario",
     "storage-hotplug": "lisa_ci.scenarios.storage_hotplug:StorageHotplugScenario",
 }
