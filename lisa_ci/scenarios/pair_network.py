@@ -153,7 +153,7 @@ class Steps:
             return skipped("no iperf3 in the server (package iperf3)")
         self._pair.set_up(self._wire)
         with self._pair.serving("server", "iperf", "serve_iperf", address, str(PORT)):
-            self._pair.do("server", "await_port", str(PORT), "iperf")
+            self._pair.do("server", "await_listener", str(PORT), "iperf")
             words = ("iperf", "-c", address, "-p", str(PORT), "-t", str(SECONDS), *options)
             done = self._pair.run("client", *words, timeout=SHORT)
         return read_iperf(done)
@@ -167,7 +167,7 @@ class Steps:
             self._pair.do(receiver, "can_transfer")
             wanted = self._pair.tell(sender, "make_bytes", _FILE, str(_TRANSFER_MIB))
             with self._pair.serving(receiver, "receive", "receive", address, str(PORT), _CAME):
-                self._pair.do(receiver, "await_port", str(PORT), "receive")
+                self._pair.do(receiver, "await_listener", str(PORT), "receive")
                 sent = self._pair.do(sender, "send_file", _FILE, address, str(PORT), timeout=_LONG)
                 self._pair.do(receiver, "received", _CAME, wanted, "30", timeout=SHORT)
             for name, value in judged(sent, "send").metrics.items():
@@ -225,7 +225,7 @@ class Steps:
         self._pair.do("client", "make_bytes", _FILE, "1")
         wanted = self._pair.tell("client", "sum_of_times", _FILE, str(_TIMES))
         with self._pair.serving("server", "receive", "receive", address, str(PORT), _CAME):
-            self._pair.do("server", "await_port", str(PORT), "receive")
+            self._pair.do("server", "await_listener", str(PORT), "receive")
             with self._pair.serving("client", "beat", "beat", address, "110"):
                 send = ("send_slowly", _FILE, str(_TIMES), address, str(PORT))
                 with self._pair.serving("client", "send", *send):

@@ -127,7 +127,7 @@ listens() { # PORT
   grep -q "^ *[0-9]*: [0-9A-F]*:$(printf %04X "$1") [0-9A-F]*:0000 0A" /proc/net/tcp /proc/net/tcp6
 }
 
-await_port() { # PORT NAME: of what was begun as NAME
+await_listener() { # PORT NAME: of what was begun as NAME
   within 20 listens "$1" || fail "nothing listens at port $1: $(tail -n 1 "$state/$2.out")"
 }
 

@@ -1,0 +1,145 @@
+#!/bin/sh
+# What scenario rdma does in its machines, behind the words of pairs.sh.
+state=/run/lisa-ci-pair
+soft=lisa-rxe
+
+# ---- the device --------------------------------------------------------------------------------------------------------
+
+device_over() { # CARD: sets $device; the card's own, or ours in software
+  device=$(rdma link show 2>/dev/null | sed -n "s,^link \([^/ ]*\)/[0-9]* .* netdev $1 *\$,\1,p" | head -n 1)
+  [ -n "$device" ]
+}
+
+make_device() { # ADDRESS: prints the device, and whether it is real
+  need rdma
+  need ibv_devinfo
+  card=$(card_of "$1") || { echo "$card"; exit 1; }
+  if device_over "$card" && [ "$device" != "$soft" ]; then
+    echo "$device real"
+    return
+  fi
+  need_module rdma_rxe
+  device_over "$card" || said=$(rdma link add "$soft" type rxe netdev "$card" 2>&1) || fail "no soft-RoCE over $card: $said"
+  within 10 device_over "$card" || fail "a device was made over $card, and is not there"
+  echo "$device software"
+}
+
+is_active() { # DEVICE
+  rdma link show "$1/1" 2>/dev/null | grep -q ' state ACTIVE '
+}
+
+is_inactive() { # DEVICE
+  ! is_active "$1"
+}
+
+await_port() { # DEVICE active|inactive
+  within 20 "is_$2" "$1" || fail "the port is not $2: $(rdma link show "$1/1" 2>&1)"
+}
+
+verbs() { # DEVICE: what a program sees of it
+  await_port "$1" active
+  said=$(ibv_devinfo -v -d "$1" 2>&1) || fail "no verbs on $1: $said"
+  echo "$said" | grep -q 'PORT_ACTIVE' || fail "the port is $(echo "$said" | sed -n 's/.*state:[[:space:]]*//p' | head -n 1)"
+  for limit in max_qp max_cq max_mr max_mr_size; do
+    value=$(echo "$said" | sed -n "s/^[[:space:]]*$limit:[[:space:]]*//p" | head -n 1)
+    case $value in '' | 0 | 0x0) fail "$limit is ${value:-not told}" ;; esac
+  done
+  [ -c "/dev/infiniband/$(echo_uverbs "$1")" ] || fail "there is no /dev/infiniband/uverbs for $1"
+}
+
+echo_uverbs() { # DEVICE
+  for place in /sys/class/infiniband_verbs/uverbs*; do
+    said=
+    read -r said 2>/dev/null <"$place/ibdev" || :
+    [ "$said" != "$1" ] || echo "${place##*/}"
+  done
+}
+
+gid() { # DEVICE IPV4: prints the index of its address, of RoCE version 2
+  wanted=$(echo "$2" | awk -F. '{ printf "0000:0000:0000:0000:0000:ffff:%02x%02x:%02x%02x", $1, $2, $3, $4 }')
+  within 10 has_gid "$1" "$wanted" || fail "$1 has no address for $2"
+  echo "$index"
+}
+
+has_gid() { # DEVICE GID: sets $index
+  for place in "/sys/class/infiniband/$1/ports/1/gids/"*; do
+    said='' kind=''
+    read -r said 2>/dev/null <"$place" || continue
+    [ "$said" = "$2" ] || continue
+    index=${place##*/}
+    read -r kind 2>/dev/null <"/sys/class/infiniband/$1/ports/1/gid_attrs/types/$index" || :
+    [ "$kind" != 'RoCE v2' ] || return 0
+  done
+  return 1
+}
+
+remove_device() { # ADDRESS: that of software goes, and nothing of it stays
+  card=$(card_of "$1") || { echo "$card"; exit 1; }
+  [ -e "/sys/class/infiniband/$soft" ] || return 0
+  rdma link del "$soft" || fail "$soft cannot be removed"
+  within 10 is_removed || fail "$soft was removed, and is still there"
+  ! device_over "$card" || fail "$card still has the device $device"
+}
+
+is_removed() {
+  [ ! -e "/sys/class/infiniband/$soft" ]
+}
+
+# ---- between two machines ------------------------------------------------------------------------------------------------
+
+serve() { # PROGRAM ARGUMENTS...
+  need "$1"
+  exec "$@"
+}
+
+pingpong() { # rc|ud SERVER ARGUMENTS...: METRIC
+  program=ibv_$1_pingpong server=$2 kind=$1
+  need "$program"
+  shift 2
+  said=$(timeout 50 "$program" "$@" "$server" 2>&1) || fail "$program: $(echo "$said" | tail -n 1)"
+  echo "$said"
+  echo "$said" | awk -v kind="$kind" '
+    / Mbit\/sec/ { printf "METRIC %s_mbit_per_s=%s\n", kind, $(NF - 1); rates++ }
+    / usec\/iter/ { printf "METRIC %s_round_trip_us=%s\n", kind, $(NF - 1); times++ }
+    END { if (!rates || !times) { print "FAIL: it told no figures"; exit 1 } }'
+}
+
+rping_to() { # SERVER COUNT
+  need rping
+  said=$(timeout 50 rping -c -a "$1" -C "$2" -V 2>&1) || fail "rping: $(echo "$said" | tail -n 1)"
+}
+
+perftest() { # NAME COLUMN PROGRAM ARGUMENTS...: METRIC NAME of the column of its last line of figures
+  name=$1 column=$2
+  shift 2
+  need "$1"
+  said=$(timeout 80 "$@" 2>&1) || fail "$1: $(echo "$said" | tail -n 1)"
+  echo "$said"
+  echo "$said" | awk -v name="$name" -v column="$column" '
+    /^ *[0-9]+ +[0-9]+ / { value = $column }
+    END {
+      if (value + 0 <= 0) { print "FAIL: it told no figures"; exit 1 }
+      printf "METRIC %s=%s\n", name, value
+    }'
+}
+
+# ---- memory ----------------------------------------------------------------------------------------------------------------
+
+registers() { # DEVICE GID-INDEX KIB BYTES: whether BYTES can be registered by who may lock KIB, without any privilege
+  need setpriv
+  # A server that waits has registered its memory.
+  # shellcheck disable=SC2016  # the inner shell expands it
+  setpriv --bounding-set -ipc_lock --inh-caps -all sh -c 'ulimit -l "$1" && shift && exec timeout 4 "$@"' sh "$3" \
+    ibv_rc_pingpong -d "$1" -g "$2" -p 18599 -s "$4" >"$state/registers" 2>&1
+  status=$?
+  [ "$status" = 124 ]
+}
+
+memory() { # DEVICE GID-INDEX
+  need ibv_rc_pingpong
+  registers "$1" "$2" unlimited 16777216 || fail "16 MiB cannot be registered: $(tail -n 1 "$state/registers")"
+  ! registers "$1" "$2" 256 16777216 || fail "16 MiB were registered by who may lock 256 KiB"
+  grep -q 'register MR' "$state/registers" || fail "it failed for another reason: $(tail -n 1 "$state/registers")"
+}
+
+"$@"
