@@ -30,6 +30,7 @@ DRIVERS: Final = {
     "tap": "lisa_ci.drivers.tap:TapDriver",
 }
 SCENARIOS: Final = {
+    "clock": "lisa_ci.scenarios.clock:ClockScenario",
     "confidential": "lisa_ci.scenarios.confidential:ConfidentialScenario",
     "hot-add": "lisa_ci.scenarios.hot_add:HotAddScenario",
     "hotplug": "lisa_ci.scenarios.hotplug:HotplugScenario",
