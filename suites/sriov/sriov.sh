@@ -63,11 +63,11 @@ pairs() { # "CARD VF" of each card that a virtual function serves, into $scratch
   : >"$scratch/pairs"
   for lower in "$sys"/class/net/*/lower_*; do
     [ -e "$lower" ] || continue
-    card=${lower%/lower_*}
-    card=${card##*/} vf=${lower##*/lower_}
-    [ -e "$sys/class/net/$card/device" ] || continue # a bond, a bridge or a VLAN of somebody's
-    [ -e "$sys/class/net/$vf/device" ] || continue
-    echo "$card $vf" >>"$scratch/pairs"
+    upper=${lower%/lower_*}
+    upper=${upper##*/} lower=${lower##*/lower_}
+    [ -e "$sys/class/net/$upper/device" ] || continue # a bond, a bridge or a VLAN of somebody's
+    [ -e "$sys/class/net/$lower/device" ] || continue
+    echo "$upper $lower" >>"$scratch/pairs"
   done
 }
 
