@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from lisa_ci import registry
+from lisa_ci import files, registry
 from lisa_ci.console import Console
 from lisa_ci.errors import PipelineError, Problem
 from lisa_ci.events import Level, Message
@@ -19,7 +19,7 @@ from lisa_ci.model import AZURE, Profile
 from lisa_ci.pipeline import all_profiles, load_pipeline
 from lisa_ci.pipeline.places import read_source
 from lisa_ci.planning import counted
-from lisa_ci.platforms.azure import retirement, static
+from lisa_ci.platforms.azure import legs, retirement, static
 from lisa_ci.platforms.azure.prices import Prices, read_prices
 from lisa_ci.platforms.azure.quota import Quota, read_usage
 from lisa_ci.platforms.azure.sizes import Candidate, Offers, compare
@@ -45,6 +45,7 @@ def command() -> None:
 @click.option("--usage", type=_FILE, help="Quotas: az vm list-usage, or a mapping from regions to such answers.")
 @click.option("--usage-region", default="", help="Region of a --usage file that does not name it.")
 @click.option("--prices", type=_FILE, help="Answers of https://prices.azure.com/api/retail/prices.")
+@click.option("--answers", type=click.Path(path_type=Path, file_okay=False), help="Folder of `azure ask`: all three.")
 @click.option("--json", "as_json", is_flag=True, help="Print it for programs.")
 @click.pass_obj
 def sizes(
@@ -55,6 +56,7 @@ def sizes(
     usage: Path | None,
     usage_region: str,
     prices: Path | None,
+    answers: Path | None,
     as_json: bool,
 ) -> None:
     """Say which sizes of PROFILE serve, where, in the order in which they are tried, and why the others do not.
@@ -63,15 +65,17 @@ def sizes(
     """
     profile = _profile(name, file)
     today = datetime.now(UTC).date()
-    quotas = read_usage(_read(usage), str(usage), usage_region) if usage else ()
-    known = read_prices(_read(prices), str(prices)) if prices else Prices()
-    offers = Offers(skus_=read_skus(_read(skus), str(skus)) if skus else shipped_skus(), quotas=quotas)
+    kept = legs.read_answers(answers) if answers else None
+    quotas = read_usage(_read(usage), str(usage), usage_region) if usage else kept.offers.quotas if kept else ()
+    known = read_prices(_read(prices), str(prices)) if prices else kept.prices if kept else Prices()
+    told = read_skus(_read(skus), str(skus)) if skus else kept.offers.skus_ if kept else shipped_skus()
+    offers = Offers(skus_=told, quotas=quotas)
     found = compare(profile, offers, prices=known, today=today)
     if as_json:
         click.echo(json.dumps(_document(profile, found, known), indent=1, sort_keys=True))
     else:
         click.echo("\n".join(_table(found, known)))
-    for text in _notes(found, has_skus=skus is not None, quotas=quotas, prices=known):
+    for text in _notes(found, has_skus=bool(skus or answers), quotas=quotas, prices=known):
         console.emit(Message(text=text, level=Level.WARNING, place=profile.name))
     if not any(candidate.serves for candidate in found):
         click.get_current_context().exit(4)
@@ -155,6 +159,36 @@ def _notes(found: Sequence[Candidate], *, has_skus: bool, quotas: Sequence[Quota
     elif all(one.price is None for one in found):
         yield "no price is known, so the profile's own order stands; give --prices"
     yield from dict.fromkeys(one.warning for one in found if one.warning)
+
+
+# ---- ask ----------------------------------------------------------------------------------------------------------
+
+
+@command.command("ask")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--file", "-f", "file", type=_FILE, help="The pipeline file whose profiles name the regions.")
+@click.option("--region", "regions", multiple=True, help="A region to ask about, instead of those of the profiles.")
+@click.pass_obj
+def ask(console: Console, folder: Path, file: Path | None, regions: tuple[str, ...]) -> None:
+    """Keep Azure's sizes and quotas in FOLDER (skus.json, usage.json), for `lisa-ci plan --azure-answers FOLDER`.
+
+    Needs a login and the right to read; nothing is created. Prices need no login: put answers of
+    https://prices.azure.com/api/retail/prices beside them as prices.json.
+    """
+    from lisa_ci.platforms.azure import ask as live  # noqa: PLC0415 - it loads the SDK
+    from lisa_ci.platforms.azure import client  # noqa: PLC0415
+
+    profiles = load_pipeline(file or DEFAULT_FILE, registry.known()).profiles if not regions else ()
+    named = [region for one in profiles if one.azure for region in one.azure.regions]
+    asked = tuple(dict.fromkeys(regions or named))
+    if not asked:
+        raise PipelineError("no region to ask about", hint="name one by --region, or use a profile for Azure")
+    subscription = client.connect()
+    skus = [row for region in asked for row in live.sku_rows(subscription, region)]
+    usage = {region: live.usage_rows(subscription, region) for region in asked}
+    for name, content in ((legs.SKUS, skus), (legs.USAGE, usage)):
+        files.write_atomically(folder / name, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
+    console.say(f"{folder}: {counted(len(skus), 'size')} in {counted(len(asked), 'region')}")
 
 
 # ---- check ---------------------------------------------------------------------------------------------------------

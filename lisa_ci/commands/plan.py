@@ -24,6 +24,7 @@ from lisa_ci.pipeline import baseline, load_pipeline
 from lisa_ci.pipeline.console_settings import expired
 from lisa_ci.pipeline.subject import find_subject
 from lisa_ci.planning import counted, explain, make_plan, refuse_empty
+from lisa_ci.platforms.azure import legs
 from lisa_ci.reporting.proven import earlier_attempts, is_proven
 
 
@@ -44,6 +45,12 @@ from lisa_ci.reporting.proven import earlier_attempts, is_proven
     "--image", type=click.Path(path_type=Path), help="The image file, instead of the one in the pipeline file."
 )
 @click.option("--matrix", "with_matrix", is_flag=True, help="Print the matrix of a GitHub job on stdout, in one line.")
+@click.option(
+    "--azure-answers",
+    "answers",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of `lisa-ci azure ask`: put each Azure leg where there is room, the cheapest place first.",
+)
 @PREVIOUS
 @click.option("--explain", "with_reasons", is_flag=True, help="Print why each suite runs on each profile, or does not.")
 @click.pass_obj
@@ -53,6 +60,7 @@ def command(
     out: Path | None,
     image: Path | None,
     with_matrix: bool,
+    answers: Path | None,
     previous: Path | None,
     with_reasons: bool,
 ) -> None:
@@ -66,6 +74,7 @@ def command(
         pipeline = load_pipeline(file, registry.known())
         subject = find_subject(pipeline, console.emit, image=image, cloud=find_cloud_image)
         plan = make_plan(pipeline, subject)
+        plan = plan if answers is None else legs.placed(plan, legs.read_answers(answers))
     except PipelineError as error:
         if is_github():
             annotate(error)

@@ -9,6 +9,9 @@ from click.testing import CliRunner, Result
 
 from lisa_ci import cli
 from lisa_ci.errors import PipelineError
+from lisa_ci.platforms.azure import client
+from tests.doubles.azure.entra import Entra
+from tests.doubles.azure.world import FakeClock, make_arm, subscription
 from tests.unit.platforms.azure.orders import row
 
 CASES = "schema: 1\nname: mine\ndriver: shell\ncases:\n  - {id: one, run: 'true'}\n"
@@ -149,3 +152,54 @@ def test_lisa_ci_check_warns_of_a_size_that_retires(tmp_path: Path) -> None:
     result = call("check")
     assert result.exit_code == 0
     assert "lisa-ci.yml: profile mine: Standard_NP10s retires on 2027-05-31" in " ".join(result.stderr.split())
+
+
+# ---- ask, and what is made of the answers --------------------------------------------------------------------------
+
+ON_AZURE = """\
+name: mine
+image: {azure: "debian:debian-12:12-gen2:0.1.2", firmware: [uefi]}
+profiles:
+  - {name: one, from: azure-intel, azure: {sizes: [Standard_D2s_v5], regions: [westeurope, northeurope]}}
+  - {name: two, from: one}
+  - {name: three, from: one}
+suites: [./suite]
+"""
+
+
+@pytest.fixture
+def _azure(monkeypatch: pytest.MonkeyPatch) -> None:
+    entra, clock = Entra(), FakeClock()
+    arm = make_arm(now=clock.now, entra=entra)
+    monkeypatch.setattr(client, "connect", lambda: subscription(arm, entra, clock.as_clock()))
+
+
+@pytest.mark.usefixtures("_azure")
+def test_what_azure_answers_is_kept_for_the_plan(tmp_path: Path) -> None:
+    pipeline(tmp_path, ON_AZURE)
+    result = call("azure", "ask", "answers")
+    assert result.exit_code == 0, result.output
+    assert "in 2 regions" in result.stderr
+    skus = json.loads(Path("answers/skus.json").read_text())
+    assert {one["name"] for one in skus} == {"Standard_D2s_v5", "Standard_D4s_v5"}
+    assert set(json.loads(Path("answers/usage.json").read_text())) == {"westeurope", "northeurope"}
+    table = call("azure", "sizes", "--profile", "one", "--answers", "answers")
+    assert table.stdout.splitlines()[1].split()[:3] == ["*", "Standard_D2s_v5", "westeurope"]
+
+
+def test_the_plan_spreads_its_legs_over_the_quotas_that_were_kept(tmp_path: Path) -> None:
+    pipeline(tmp_path, ON_AZURE)
+    Path("answers").mkdir()
+    written(tmp_path, "answers/skus.json", [row(region="westeurope"), row(region="northeurope")])
+    usage = {"westeurope": [counter("cores", 2)], "northeurope": [counter("cores", 2)]}
+    written(tmp_path, "answers/usage.json", usage)
+    result = call("plan", "--azure-answers", "answers")
+    legs = {leg["id"]: leg["profile"]["azure"]["regions"][0] for leg in json.loads(result.stdout)["legs"]}
+    assert sorted(legs.values()) == ["northeurope", "westeurope", "westeurope"]
+    assert "quotas on Azure hold 2 of the legs at once" in result.stderr
+
+
+def test_nothing_to_ask_about_is_a_mistake() -> None:
+    Path("lisa-ci.yml").write_text("name: n\nimage: {path: i.raw}\nprofiles: [bios]\nsuites: [boot]\n")
+    with pytest.raises(PipelineError, match="no region to ask about"):
+        raised("azure", "ask", "answers")
