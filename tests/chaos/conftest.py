@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--runs", type=int, default=SHORT_MACHINE, help="Runs with a fault in the machine or on the way.")
     group.addoption("--host-runs", type=int, default=SHORT_HOST, help="Runs of the program on a host that fails.")
     group.addoption("--qemu", type=int, default=0, help="Runs with a fault in a real QEMU machine.")
+    group.addoption("--azure-runs", type=int, default=56, help="Runs of a leg on the double of Azure.")
     group.addoption("--seed", type=int, default=0, help="The first seed; a failure names its own.")
     group.addoption("--jobs", type=int, default=6, help="Runs at a time; most of a run is waiting.")
 

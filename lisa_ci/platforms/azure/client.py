@@ -37,10 +37,12 @@ ENDPOINT: Final = "https://management.azure.com"
 _TRIES: Final = 6
 _PAUSE: Final = 5.0  # seconds after the first answer that says "later"; it doubles
 _MOST_PAUSE: Final = 120.0
+_QUESTION: Final = 180.0
 _SDK: Final[Mapping[str, Any]] = {
     "connection_timeout": 20,
     "read_timeout": 60,
-    "retry_total": 4,
+    "retry_total": 6,
+    "retry_status": 6,
     "retry_backoff_factor": 0.8,
     "retry_backoff_max": 30,
     "logging_enable": False,
@@ -74,15 +76,28 @@ class Subscription:
         return Steps(pause=self.pause, options={key.replace("_", "-"): value for key, value in options.items()})
 
     def followed(self, poller: LROPoller[T], doing: str, *, until: float, beat: Callable[[], None] | None = None) -> T:
-        """The result of an operation. RefusedError where it fails; ProvisioningError where it takes too long."""
-        with refusals(doing):
+        """The result of an operation. RefusedError where it fails; ProvisioningError where it takes too long.
+
+        A question that is not answered for a while is no end of the operation: it is asked again.
+        """
+        while True:
             try:
-                return follow(poller, until=until, clock=self.clock, beat=beat)
+                with refusals(doing):
+                    return follow(poller, until=until, clock=self.clock, beat=beat)
+            except RefusedError as error:
+                is_over = poller.status() in {"Failed", "Canceled", "Succeeded"}
+                if is_over or error.refusal.way is not Way.WAIT or self.clock.now() + _PAUSE > until:
+                    raise
+                self.clock.sleep(max(error.refusal.retry_after or 0.0, _PAUSE))
             except OperationTimeoutError:
                 raise ProvisioningError(
                     f"Azure did not {doing} in time; it goes on there",
                     hint="raise timeouts.boot, or try another region",
                 ) from None
+
+    def asked(self, request: Callable[[], T], doing: str) -> T:
+        """The answer to a question that changes nothing; three minutes of patience. RefusedError."""
+        return self.patiently(request, doing, until=self.clock.now() + _QUESTION)
 
     def patiently(self, request: Callable[[], T], doing: str, *, until: float, say: Say | None = None) -> T:
         """Send a request again where Azure says "later". RefusedError for anything else, and when it stays so."""

@@ -45,6 +45,7 @@ class ResourceGroup:
     left: tuple[str, ...] = ()
     exists: bool = False
     is_deleted: bool = False
+    is_asked: bool = False
     _deletion: LROPoller[None] | None = field(default=None, init=False)
 
     # ---- from nothing to machines ----------------------------------------------------------------------------------
@@ -110,9 +111,9 @@ class ResourceGroup:
     def look(self) -> tuple[str, ...]:
         """What is in the group now; told in the receipt. Never raises."""
         try:
-            with refusals(f"list {self.name}"):
-                found = self.azure.resources.resources.list_by_resource_group(self.name)
-                here = tuple(sorted(f"{one.type}/{one.name}" for one in found))
+            listing = self.azure.resources.resources
+            found = self.azure.asked(lambda: list(listing.list_by_resource_group(self.name)), f"list {self.name}")
+            here = tuple(sorted(f"{one.type}/{one.name}" for one in found))
         except LisaCiError as error:
             self.say(f"{self.name}: {error.message}", Level.WARNING)
             return self.made
@@ -125,6 +126,7 @@ class ResourceGroup:
         """Have all of it deleted; returns when Azure has taken the order. Never raises."""
         if not self.exists or self.is_deleted or self._deletion is not None:
             return
+        self.is_asked = False
         try:
             self._deletion = self.azure.patiently(
                 lambda: self.azure.resources.resource_groups.begin_delete(
@@ -141,6 +143,7 @@ class ResourceGroup:
                 self._not_deleted(error)
         except (LisaCiError, AzureError) as error:
             self._not_deleted(error)
+        self.is_asked = True
 
     def wait_deleted(self) -> None:
         """Until nothing of it is left, 20 minutes at most; what is left is told. Never raises."""
@@ -165,8 +168,8 @@ class ResourceGroup:
 
     def _is_there(self) -> bool:
         try:
-            with refusals(f"look for {self.name}"):
-                is_there = self.azure.resources.resource_groups.check_existence(self.name)
+            groups = self.azure.resources.resource_groups
+            is_there = self.azure.asked(lambda: groups.check_existence(self.name), f"look for {self.name}")
         except LisaCiError:
             is_there = True
         if is_there:
@@ -237,8 +240,7 @@ class Existing:
 def existing(azure: Subscription, name: str) -> Existing | None:
     """The group with this name; None where there is none. RefusedError."""
     try:
-        with refusals(f"look for {name}"):
-            found = azure.resources.resource_groups.get(name)
+        found = azure.asked(lambda: azure.resources.resource_groups.get(name), f"look for {name}")
     except RefusedError as error:
         if is_gone(error):
             return None

@@ -14,7 +14,7 @@ from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Level
 from lisa_ci.model import Arch, Controller, Firmware, Image, Profile, SecurityType, Subject
 from lisa_ci.platforms.azure import bodies, images, images_ref, sizes
-from lisa_ci.platforms.azure.client import Subscription, refusals
+from lisa_ci.platforms.azure.client import Subscription
 from lisa_ci.platforms.azure.images_ref import ImageFacts, NamedImage
 from lisa_ci.platforms.azure.quota import Quota, parse_usage
 from lisa_ci.platforms.azure.shape import Place
@@ -40,12 +40,13 @@ class Live:
 
     def skus(self, region: str) -> Sequence[Sku]:
         """One request; its answer has some thousand rows."""
-        with refusals(f"list the sizes in {region}"):
-            return parse_rows([one.as_dict() for one in self.azure.compute.resource_skus.list(filter=_in(region))])
+        skus = self.azure.compute.resource_skus
+        doing = f"list the sizes in {region}"
+        return parse_rows(self.azure.asked(lambda: [one.as_dict() for one in skus.list(filter=_in(region))], doing))
 
     def quota(self, region: str) -> Quota | None:
-        with refusals(f"tell the quota in {region}"):
-            return parse_usage(region, [one.as_dict() for one in self.azure.compute.usage.list(region)])
+        usage, doing = self.azure.compute.usage, f"tell the quota in {region}"
+        return parse_usage(region, self.azure.asked(lambda: [one.as_dict() for one in usage.list(region)], doing))
 
 
 def _in(region: str) -> str:

@@ -252,24 +252,29 @@ class Provisioning:
         is_kept = self.lease.keep and kind is None
         try:
             if is_cancelled:
-                self._begin_delete()
+                _begin_delete(self._groups)
             self._close_outsides(has_last_words=not is_cancelled)
             if is_kept:
                 self.say(f"the machines go on until {self.lease.delete_after:%Y-%m-%d %H:%M %Z}", Level.INFO)
                 return
-            self._begin_delete()
+            _begin_delete(self._groups)
             if is_cancelled:
                 self.say("the deletion was started; nobody waits for it: lisa-ci sweep --platform azure tells")
             else:
                 for group in self._groups:
                     group.wait_deleted()
-            shutil.rmtree(self._keys, ignore_errors=True)
         finally:
-            self.receipts += [group.receipt() for group in self._groups if group.exists]
+            self._finish(is_kept=is_kept)
 
-    def _begin_delete(self) -> None:
-        for group in self._groups:
-            group.begin_delete()
+    def _finish(self, *, is_kept: bool) -> None:
+        """Also when a signal comes while everything is being deleted: whatever was not asked to go, is now."""
+        try:
+            if not is_kept:
+                _begin_delete([group for group in self._groups if not group.is_asked])
+        finally:
+            if not is_kept:
+                shutil.rmtree(self._keys, ignore_errors=True)
+            self.receipts += [group.receipt() for group in self._groups if group.exists]
 
     def _close_outsides(self, *, has_last_words: bool) -> None:
         for outside in self._outsides:
@@ -277,6 +282,15 @@ class Provisioning:
                 outside.close()
             else:
                 outside.stop()
+
+
+def _begin_delete(groups: Sequence[ResourceGroup]) -> None:
+    """Each is asked to go, also where a signal comes at one of them."""
+    if groups:
+        try:
+            groups[0].begin_delete()
+        finally:
+            _begin_delete(groups[1:])
 
 
 def _close(parts: Sequence[Member]) -> None:

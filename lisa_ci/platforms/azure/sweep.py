@@ -54,8 +54,8 @@ class Found:
 
 def search(azure: Subscription, *, now: datetime, is_alive: IsAlive) -> Sequence[Found]:
     """Every group that bears our tags. Reads only. RefusedError."""
-    with refusals("list resource groups"):
-        groups = list(azure.resources.resource_groups.list(filter=f"tagName eq '{names.OWNER}'"))
+    listing, wanted = azure.resources.resource_groups, f"tagName eq '{names.OWNER}'"
+    groups = azure.asked(lambda: list(listing.list(filter=wanted)), "list resource groups")
     locks = _locks(azure)
     return [_judged(azure, group, locks, now=now, is_alive=is_alive) for group in groups if _is_ours(group.tags or {})]
 

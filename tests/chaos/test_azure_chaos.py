@@ -1,0 +1,83 @@
+"""Seeded chaos on the double of Azure: nothing ever exists without a lease, and nothing is left after a sweep.
+
+``pytest tests/chaos/test_azure_chaos.py --azure-runs 1000`` is the long run; ``--azure-runs 1 --seed SEED`` plays one
+again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.azure_trial import AzureTrial, run_azure_trial
+
+SHORT = 56
+_HEAD = (
+    "Fault",
+    "Runs",
+    "Struck",
+    "Had machines",
+    "Made",
+    "Untagged",
+    "Untold",
+    "Left after sweep",
+    "Foreign touched",
+    "Wrong",
+)
+
+
+@pytest.fixture
+def show(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[str], None]]:
+    def shown(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n{text}")  # noqa: T201 - the point of it
+
+    return shown
+
+
+def _trial(seed: int, folder: Path) -> AzureTrial:
+    return run_azure_trial(seed, folder / str(seed))
+
+
+def test_nothing_is_ever_without_a_lease_and_nothing_is_left_after_a_sweep(
+    pytestconfig: pytest.Config, tmp_path: Path, show: Callable[[str], None]
+) -> None:
+    first, runs = pytestconfig.getoption("--seed", 0), pytestconfig.getoption("--azure-runs", SHORT)
+    seeds = range(first, first + runs)
+    began = time.monotonic()
+    with ProcessPoolExecutor(min(2, len(seeds))) as pool:
+        trials = list(pool.map(_trial, seeds, [tmp_path] * len(seeds), chunksize=8))
+    wall = time.monotonic() - began
+    show(f"{_table(trials)}\n\nSeeds {seeds[0]} to {seeds[-1]}, {wall:.0f} s.")
+    broken = [f"seed {one.scene.seed} ({one.scene.kind}; {one.ended}): {one.broken}" for one in trials if one.broken]
+    assert not broken, "\n".join(broken[:20])
+    if runs >= SHORT:
+        assert all(
+            any(one.struck for one in trials if one.scene.kind == kind) for kind in {t.scene.kind for t in trials}
+        )
+        assert any(one.ended == "passed" for one in trials)
+
+
+def _table(trials: Sequence[AzureTrial]) -> str:
+    kinds = sorted({one.scene.kind for one in trials})
+    rows = [_row(kind, [one for one in trials if one.scene.kind == kind]) for kind in kinds]
+    lines = [_HEAD, ("---", *("---:" for _ in _HEAD[1:])), *rows, _row("**all**", trials)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _row(kind: str, trials: Sequence[AzureTrial]) -> tuple[object, ...]:
+    return (
+        kind,
+        len(trials),
+        sum(one.struck for one in trials),
+        sum(one.had_machine for one in trials),
+        sum(one.made for one in trials),
+        *(
+            sum(len(getattr(one, name)) for one in trials)
+            for name in ("untagged", "untold", "left", "touched", "wrong")
+        ),
+    )
