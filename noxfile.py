@@ -47,6 +47,12 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def agreement(session: nox.Session) -> None:
+    """Upstream's own runners, and two kernels, beside ours in real machines: half an hour where QEMU emulates."""
+    session.run("pytest", "tests/agreement", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Side by side with the peers; see benchmarks/README.md."""
     session.run("python", "benchmarks/overhead.py", *session.posargs)

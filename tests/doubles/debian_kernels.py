@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-_SOURCE = "linux-source-6.1"
+SOURCE = "linux-source-6.1"
 _KUNIT = ("test", "resource", "string-stream", "assert", "try-catch", "debugfs")
 
 
@@ -34,6 +34,12 @@ def headers(flavour: str) -> Path:
 def package(flavour: str) -> Path:
     """The package of the kernel that ``headers(flavour)`` belongs to."""
     return _fetched(headers(flavour).name.replace("headers", "image"))
+
+
+@functools.cache
+def source() -> Path:
+    """The package with the sources of the kernel."""
+    return _fetched(SOURCE)
 
 
 def _fetched(name: str) -> Path:
@@ -68,10 +74,10 @@ def _build_kunit(folder: Path, built_for: Path) -> None:
     folder.mkdir()
     taken = folder.with_name("source")
     taken.mkdir()
-    package, archive, inside = _fetched(_SOURCE), f"./usr/src/{_SOURCE}.tar.xz", f"{_SOURCE}/lib/kunit"
+    package, archive, inside = source(), f"./usr/src/{SOURCE}.tar.xz", f"{SOURCE}/lib/kunit"
     unpack = f"dpkg-deb --fsys-tarfile {package} | tar -xO {archive} | tar -xJ -C {taken} {inside}"
     subprocess.run(["bash", "-o", "pipefail", "-c", unpack], check=True, timeout=300)
-    for path in (taken / _SOURCE / "lib/kunit").glob("*.[ch]"):
+    for path in (taken / SOURCE / "lib/kunit").glob("*.[ch]"):
         (folder / path.name).write_text(path.read_text())
     core = folder / "test.c"
     text = core.read_text().replace("current->kunit_test", "running_test")

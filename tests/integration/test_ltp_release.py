@@ -62,7 +62,7 @@ int main(int argc, char **argv)
 {
 	const char *device = getenv("LTP_DEV");
 	struct stat about;
-	int good = argc < 2 || (device && !stat(device, &about) && S_ISBLK(about.st_mode));
+	int good = argc < 2 || !device || (!stat(device, &about) && S_ISBLK(about.st_mode));
 	const char *word = good ? "TPASS" : "TFAIL";
 	printf("standin.c:9: %s: %s, factor %s\n", word, device ? device : "none", getenv("LTP_TIMEOUT_MUL"));
 	printf("\nSummary:\npassed   %d\nfailed   %d\nbroken   0\nskipped  0\nwarnings 0\n", good, !good);
@@ -99,6 +99,10 @@ class Quiet(SimpleHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         return
+
+
+# Whoever is not root, or in a container without loop devices, gets none; LTP's tests then make their own or skip.
+HAS_LOOPS = os.geteuid() == 0 and Path("/dev/loop-control").exists()
 
 
 class Desk:
@@ -152,6 +156,15 @@ def serve(desk: Desk, pipeline: str, data: bytes) -> None:
     desk.write(pipeline.replace("{sha256}", hashlib.sha256(data).hexdigest()))
 
 
+def is_let_go(device: str) -> bool:
+    """Whether the loop device has no file any more, within its holder's two seconds and some more."""
+    backing = Path("/sys/block", Path(device).name, "loop/backing_file")
+    deadline = time.monotonic() + 20
+    while backing.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return not backing.exists()
+
+
 def test_a_pinned_release_is_fetched_once_built_and_run(desk: tuple[Desk, str, type[Quiet]]) -> None:
     here, pipeline, served = desk
     serve(here, pipeline, release())
@@ -160,21 +173,11 @@ def test_a_pinned_release_is_fetched_once_built_and_run(desk: tuple[Desk, str, t
     assert {case: result.outcome for case, result in here.results().items()} == dict.fromkeys(
         ("plain", "needs_device", "piped"), Outcome.PASSED
     )
-    device = here.results()["needs_device"].children[0].name
-    assert "/dev/loop" in device
+    device = here.results()["needs_device"].children[0].name.split(",")[0]
+    assert device.startswith("/dev/loop" if HAS_LOOPS else "none")
     assert here.run().returncode == 0
     assert served.asked == ["/ltp-full-20260130.tar.xz"]
-
-
-def test_the_shared_device_goes_with_the_suite_s_folder(desk: tuple[Desk, str, type[Quiet]]) -> None:
-    here, pipeline, _ = desk
-    serve(here, pipeline, release())
-    assert here.run().returncode == 0
-    loop = Path("/sys/block") / here.results()["needs_device"].children[0].name.split(",")[0].rpartition("/")[2]
-    deadline = time.monotonic() + 20
-    while (loop / "loop/backing_file").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not (loop / "loop/backing_file").exists()
+    assert is_let_go(device)  # with the suite's folder, on a machine that lives on
 
 
 def test_a_release_with_other_bytes_is_never_used(desk: tuple[Desk, str, type[Quiet]]) -> None:
