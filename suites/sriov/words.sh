@@ -58,6 +58,9 @@ disks() { # "NAME SERIAL" of every disk, into $scratch/disks
   for disk in /sys/block/*; do
     name=${disk##*/}
     case $name in loop* | ram* | zram* | sr* | fd* | dm-* | md*) continue ;; esac
+    hidden=0
+    [ ! -r "$disk/hidden" ] || read -r hidden <"$disk/hidden"
+    [ "$hidden" != 1 ] || continue # one path of several to a disk
     serial=
     for file in "$disk/serial" "$disk/device/serial"; do # virtio, nvme
       [ -r "$file" ] || continue
