@@ -3,7 +3,7 @@
 lv() { # COMMAND...
   sub=$1
   shift
-  try lvm "$sub" --config "devices { use_devicesfile=0 filter=[ \"a|^/dev/mapper/lisa-ci-[ab]\$|\", \"r|.*|\" ] } global { use_lvmpolld=0 } backup { backup=0 archive=0 }" "$@"
+  try lvm "$sub" --config "devices { use_devicesfile=0 filter=[ \"a|^/dev/mapper/lisa-ci-[ab]\$|\", \"r|.*|\" ] } global { use_lvmpolld=0 } activation { monitoring=0 } backup { backup=0 archive=0 }" "$@"
 }
 
 volumes_of() { # DEVICE...: sets group
