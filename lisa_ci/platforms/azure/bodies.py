@@ -202,8 +202,8 @@ def data_disk(size_mib: int, storage: Storage) -> Json:
 
 
 def os_disk(source: Json, profile: Profile, azure: Azure, controller: Controller) -> Json:
-    """A disk with an image on it; ``source`` is its ``creationData``."""
-    trusted = security_type(profile) is SecurityType.TRUSTED_LAUNCH
+    """A disk with an image on it; ``source`` is its ``creationData``. A copy has the security type of its source."""
+    is_copy = source.get("createOption") == "Copy"
     return {
         "sku": {"name": STORAGE[azure.os_storage]},
         "properties": {
@@ -215,10 +215,16 @@ def os_disk(source: Json, profile: Profile, azure: Azure, controller: Controller
                 "architecture": "Arm64" if profile.arch is Arch.AARCH64 else "x64",
                 "diskControllerTypes": "SCSI, NVMe" if controller is Controller.NVME else "SCSI",
             },
-            **({"securityProfile": {"securityType": "TrustedLaunch"}} if trusted else {}),
+            **({} if is_copy else disk_security(profile)),
             **_private(),
         },
     }
+
+
+def disk_security(profile: Profile) -> Json:
+    """What a disk has to be marked with where it is made, so that a machine with Trusted Launch starts from it."""
+    is_trusted = security_type(profile) is SecurityType.TRUSTED_LAUNCH
+    return {"securityProfile": {"securityType": "TrustedLaunch"}} if is_trusted else {}
 
 
 def _private() -> Json:

@@ -77,5 +77,6 @@ def _body(group: ResourceGroup, image: Image, profile: Profile) -> dict[str, Any
             "osType": "Linux",
             "hyperVGeneration": bodies.GENERATION[profile.firmware],
             "creationData": {"createOption": "Upload", "uploadSizeBytes": size},
+            **bodies.disk_security(profile),
         },
     }
