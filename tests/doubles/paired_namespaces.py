@@ -7,6 +7,7 @@ pulled. Nothing of it is in the host's own network, and all of it ends with the 
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,14 @@ from tests.doubles.local_machine import LocalMachine
 _HOLD = "mount -t tmpfs none /run && mount -t sysfs none /sys && ip link set lo up && echo ready && exec sleep 3600"
 
 
+def enter(pid: int, *options: str) -> list[str]:
+    """The words that go before a command in the namespaces of ``pid``; who is not root has all in a user's."""
+    user = () if os.geteuid() == 0 else ("--user", "--preserve-credentials")
+    return ["nsenter", "-t", str(pid), *user, "--net", *options]
+
+
 def inside(pid: int, *command: str) -> None:
-    subprocess.run(["nsenter", "-t", str(pid), "-n", *command], check=True, capture_output=True, timeout=20)
+    subprocess.run([*enter(pid), *command], check=True, capture_output=True, timeout=20)
 
 
 @dataclass
@@ -68,9 +75,11 @@ class PairedNamespaces:
 @contextlib.contextmanager
 def paired_namespaces(*, wires: int = 2, hub_mtu: int = 9000) -> Iterator[PairedNamespaces]:
     with contextlib.ExitStack() as stack:
-        pids = [_held(stack) for _ in range(3)]
+        first = _held(stack, ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])])
+        into = [] if os.geteuid() == 0 else ["nsenter", "-t", str(first), "--user", "--preserve-credentials"]
+        pids = [first, *(_held(stack, [*into, "unshare"]) for _ in range(2))]
         members = [
-            LocalMachine(shell=("nsenter", "-t", str(pid), "-n", "-m", "sh"), name=role, role=role)
+            LocalMachine(shell=(*enter(pid, "--mount"), "sh"), name=role, role=role)  # noqa: S604  its own field
             for pid, role in zip(pids, ("client", "server"), strict=False)
         ]
         group = PairedNamespaces(pids=pids, members=members, wires=wires, hub_mtu=hub_mtu)
@@ -82,14 +91,11 @@ def paired_namespaces(*, wires: int = 2, hub_mtu: int = 9000) -> Iterator[Paired
         yield group
 
 
-def _held(stack: contextlib.ExitStack) -> int:
-    process = stack.enter_context(
-        subprocess.Popen(
-            ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _HOLD], stdout=subprocess.PIPE
-        )
-    )
+def _held(stack: contextlib.ExitStack, unshare: Sequence[str]) -> int:
+    """A process that holds namespaces until the end of ``stack``."""
+    command = [*unshare, "--net", "--mount", "sh", "-c", _HOLD]
+    process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
     stack.callback(process.kill)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], check=True, capture_output=True, timeout=10).stdout
-    return int(children)
+    return process.pid

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -104,6 +104,11 @@ class Snapshots:
         if earlier:
             self._run("snapshot-delete", earlier, _SAVE_LIMIT)
 
+    def drop(self) -> None:
+        """What was kept last goes: another machine's state could not be kept with it."""
+        with suppress(ProvisioningError):
+            self._run("snapshot-delete", self._other_tag, _SAVE_LIMIT)
+
     def go_on(self) -> None:
         if self._status() != "running":
             self._qmp.execute("cont")
@@ -185,10 +190,21 @@ def save_all(parts: Sequence[Snapshots]) -> None:
             if len(parts) > 1:
                 part.stop()
             running.callback(part.go_on)
-        for part in parts:
-            part.keep()
+        _keep_all(parts)
     for part in parts:
         part.replace()
+
+
+def _keep_all(parts: Sequence[Snapshots]) -> None:
+    kept: list[Snapshots] = []
+    try:
+        for part in parts:
+            part.keep()
+            kept.append(part)
+    except ProvisioningError:
+        for part in kept:
+            part.drop()
+        raise
 
 
 def load_all(parts: Sequence[Snapshots], timeout: timedelta) -> None:

@@ -13,7 +13,7 @@ from lisa_ci.errors import Loss, MachineLostError, ProvisioningError
 from lisa_ci.model import Bus, Death, Disk, Firmware, Profile
 from lisa_ci.platforms.qemu import storage
 from lisa_ci.platforms.qemu.command_line import writable_nodes
-from lisa_ci.platforms.qemu.snapshot import Snapshots
+from lisa_ci.platforms.qemu.snapshot import Snapshots, load_all, save_all
 
 SOON = timedelta(seconds=10)
 SMALL = Profile(name="small", memory_mib=64)
@@ -60,6 +60,7 @@ class Qmp:
         if self.errors:
             self._job["error"] = self.errors.pop()
         elif command == "snapshot-save":
+            assert arguments["tag"] not in self.tags, "QEMU takes no name twice"
             self.tags.add(arguments["tag"])
         elif command == "snapshot-delete":
             self.tags.remove(arguments["tag"])
@@ -187,3 +188,53 @@ def test_a_qemu_that_is_gone_took_it_along(given: Given) -> None:
         given.snapshots.load(SOON)
     assert refused.value.hint == "a fresh machine is needed"
     assert "QEMU does not answer" in given.snapshots.problem()
+
+
+def test_machines_that_know_each_other_are_kept_as_of_one_moment(tmp_path: Path) -> None:
+    one, other = Given(tmp_path), Given(tmp_path)
+    parts = [one.snapshots, other.snapshots]
+    history: list[str] = []
+    for name, given in (("one", one), ("other", other)):
+        _tell(given, name, history)
+    save_all(parts)
+    assert [line for line in history if "query" not in line] == [
+        *("one close", "other close", "one stop", "other stop", "one snapshot-save", "other snapshot-save"),
+        *("other cont", "one cont", "other reconnect", "one reconnect"),
+    ], "none runs while another is kept"
+    history.clear()
+    load_all(parts, SOON)
+    assert [line for line in history if "query" not in line] == [
+        *("one close", "other close", "one stop", "other stop", "one snapshot-load", "other snapshot-load"),
+        *("one cont", "other cont", "one reconnect", "other reconnect"),
+    ], "none runs before the last is back"
+
+
+def _tell(given: Given, name: str, history: list[str]) -> None:
+    def told(command: str, arguments: Mapping[str, Any] | None = None, *, execute: Any = given.qmp.execute) -> Any:
+        if command in {"stop", "cont", "snapshot-save", "snapshot-load"}:
+            history.append(f"{name} {command}")
+        if command == "stop":
+            given.qmp.status = "paused"
+            return {}
+        return execute(command, arguments)
+
+    given.qmp.execute = told  # type: ignore[method-assign]
+    given.machine.close = lambda: history.append(f"{name} close")  # type: ignore[method-assign]
+    given.machine.reconnect = lambda **_: history.append(f"{name} reconnect")  # type: ignore[method-assign]
+
+
+def test_one_that_cannot_be_kept_leaves_all_with_their_earlier_state(tmp_path: Path) -> None:
+    one, other = Given(tmp_path), Given(tmp_path)
+    for given in (one, other):
+        _tell(given, "machine", [])
+    parts = [one.snapshots, other.snapshots]
+    save_all(parts)
+    other.qmp.errors = ["no space left"]
+    with pytest.raises(ProvisioningError, match="no space left"):
+        save_all(parts)
+    assert (one.qmp.status, other.qmp.status) == ("running", "running")
+    load_all(parts, SOON)
+    assert one.qmp.tags == {"lisa-ci-0"}
+    assert other.qmp.tags == {"lisa-ci-0"}
+    save_all([one.snapshots])
+    assert one.qmp.tags == {"lisa-ci-1"}, "what was kept in vain is no longer there"
