@@ -5,6 +5,7 @@ Bodies are dicts in wire form, so that they do not change with the SDK's models,
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,7 @@ _TRIES: Final = 6
 _PAUSE: Final = 5.0  # seconds after the first answer that says "later"; it doubles
 _MOST_PAUSE: Final = 120.0
 _QUESTION: Final = 180.0
+_PASSING: Final = frozenset({http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS})
 _SDK: Final[Mapping[str, Any]] = {
     "connection_timeout": 20,
     "read_timeout": 60,
@@ -86,7 +88,7 @@ class Subscription:
                     return follow(poller, until=until, clock=self.clock, beat=beat)
             except RefusedError as error:
                 is_over = poller.status() in {"Failed", "Canceled", "Succeeded"}
-                if is_over or error.refusal.way is not Way.WAIT or self.clock.now() + _PAUSE > until:
+                if is_over or not _is_passing(error.__cause__) or self.clock.now() + _PAUSE > until:
                     raise
                 self.clock.sleep(max(error.refusal.retry_after or 0.0, _PAUSE))
             except OperationTimeoutError:
@@ -207,6 +209,14 @@ def _retry_after(error: HttpResponseError) -> float | None:
     headers = getattr(error.response, "headers", None) or {}
     text = str(headers.get("Retry-After", ""))
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    """Whether a question was not answered, by whatever is in between; an operation that failed may come as 409."""
+    if isinstance(error, HttpResponseError):
+        status = error.status_code or 0
+        return status in _PASSING or status >= http.client.INTERNAL_SERVER_ERROR
+    return isinstance(error, ServiceRequestError | ServiceResponseError)
 
 
 def is_gone(error: RefusedError) -> bool:
