@@ -64,8 +64,8 @@ if [ -d /sys/kernel/config/tsm/report ]; then
     report "configfs $(cat "$entry/provider")" "$folder/report"
   fi
 fi
-if [ -c "${SEV_GUEST:-/dev/sev-guest}" ] && command -v perl >/dev/null 2>&1; then
-  perl -e "$1" "$folder/asked" "$folder/report" "$folder/table" "${SEV_GUEST:-/dev/sev-guest}"
+if [ -c /dev/sev-guest ] && command -v perl >/dev/null 2>&1; then
+  perl -e "$1" "$folder/asked" "$folder/report" "$folder/table" /dev/sev-guest
   [ ! -s "$folder/table" ] || echo "table=$(pack "$folder/table")"
   report sev-guest "$folder/report"
 fi

@@ -6,6 +6,9 @@ import base64
 import functools
 import gzip
 import hashlib
+import json
+import struct
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -125,6 +128,32 @@ def amd() -> Amd:
         ask=certificate("SEV-Test", ask_key, ("ARK-Test", ark_key)),
         ark=certificate("ARK-Test", ark_key, ("ARK-Test", ark_key)),
     )
+
+
+GUIDS = (
+    "63da758d-e664-4564-adc5-f4b93be8accd",
+    "4ab7b379-bbac-4fe4-a02f-05aef327c782",
+    "c0b406a4-a803-4952-9743-3fb6014cd0ae",
+)
+
+
+def table() -> bytes:
+    """The chain as a host delivers it beside an extended report."""
+    head, body, start = b"", b"", 24 * (len(GUIDS) + 1)
+    for name, certificate in zip(GUIDS, amd().chain, strict=True):
+        der = certificate.public_bytes(Encoding.DER)
+        head += uuid.UUID(name).bytes + struct.pack("<II", start + len(body), len(der))
+        body += der
+    return head + bytes(24) + body
+
+
+def azure(claims: dict[str, object], *, kind: int = 2) -> bytes:
+    """What Azure's virtual TPM holds: of SEV-SNP (kind 2) or TDX (4), for these claims."""
+    text = json.dumps(claims).encode()
+    bound = hashlib.sha256(text).digest() + bytes(32)
+    report = amd().report(at_50=bound) if kind == 2 else bytes(0x80) + bound + bytes(0x4A0 - 0xC0)
+    block = struct.pack("<IIIII", len(text) + 20, 1, kind, 1, len(text)) + text
+    return b"HCLA" + bytes(28) + report + block + bytes(64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
-import struct
-import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,37 +17,15 @@ from hypothesis import strategies as st
 from lisa_ci.errors import MachineLostError
 from lisa_ci.model import Case, Completed, Outcome, Result, Suite, Timeouts
 from lisa_ci.scenarios.confidential import ConfidentialScenario
-from tests.doubles.attestation import ASKED, NOW, amd, intel
+from tests.doubles.attestation import ASKED, NOW, amd, azure, intel, table
 
 SNP, TDX = ("snp-memory", "snp-report", "snp-signature"), ("tdx-memory", "tdx-quote")
 SNP_LINE = "kernel=Memory Encryption Features active: AMD SEV SEV-ES SEV-SNP"
 TDX_LINE = "kernel=Memory Encryption Features active: Intel TDX"
-GUIDS = (
-    "63da758d-e664-4564-adc5-f4b93be8accd",
-    "4ab7b379-bbac-4fe4-a02f-05aef327c782",
-    "c0b406a4-a803-4952-9743-3fb6014cd0ae",
-)
 
 
 def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-def table() -> bytes:
-    head, body, start = b"", b"", 24 * (len(GUIDS) + 1)
-    for name, certificate in zip(GUIDS, amd().chain, strict=True):
-        der = certificate.public_bytes(Encoding.DER)
-        head += uuid.UUID(name).bytes + struct.pack("<II", start + len(body), len(der))
-        body += der
-    return head + bytes(24) + body
-
-
-def azure(claims: dict[str, object], *, kind: int = 2) -> bytes:
-    text = json.dumps(claims).encode()
-    bound = hashlib.sha256(text).digest() + bytes(32)
-    report = amd().report(at_50=bound) if kind == 2 else bytes(0x80) + bound + bytes(0x4A0 - 0xC0)
-    block = struct.pack("<IIIII", len(text) + 20, 1, kind, 1, len(text)) + text
-    return b"HCLA" + bytes(28) + report + block + bytes(64)
 
 
 def answer(*lines: str, way: str = "configfs sev_guest", report: bytes = b"", certificates: bytes = b"") -> str:
