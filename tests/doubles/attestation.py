@@ -141,7 +141,7 @@ def table() -> bytes:
     """The chain as a host delivers it beside an extended report."""
     head, body, start = b"", b"", 24 * (len(GUIDS) + 1)
     for name, certificate in zip(GUIDS, amd().chain, strict=True):
-        der = certificate.public_bytes(Encoding.DER)
+        der = certificate.public_bytes(serialization.Encoding.DER)
         head += uuid.UUID(name).bytes + struct.pack("<II", start + len(body), len(der))
         body += der
     return head + bytes(24) + body
