@@ -157,7 +157,7 @@ flip() { # DEVICE BYTE: one bit of it, past every cache
 
 mount_at() { # FOLDER TYPE DEVICE [OPTIONS]
   mkdir -p "$1"
-  mount -t "$2" -o "${4:-defaults}" "$3" "$1" 2>"$scratch/errors" || fail "cannot mount $2: $(said)"
+  mount -t "$2" -o "${4:-defaults}" "$3" "$1" 2>"$scratch/errors" || fail "cannot mount $2: $(head -n 1 "$scratch/errors")"
   undo "umount $1 || umount -l $1"
 }
 
