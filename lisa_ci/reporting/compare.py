@@ -22,6 +22,7 @@ SUB_TESTS: Final = 1000  # failed sub-tests of a case that are kept
 TIMES: Final = 10
 _SLOWER: Final = 2.0
 _LEAST: Final = timedelta(seconds=1)
+_FACT: Final = 4  # characters of a fact that is looked for in reasons; a shorter one may be in any word
 _BAD: Final = frozenset({Outcome.FAILED, Outcome.ERRORED})
 
 
@@ -169,7 +170,9 @@ def _failed(children: Iterable[SubResult], above: str = "") -> Iterator[str]:
 def compare(before: Side, after: Side) -> Comparison:
     """What differs between two sides, case by case."""
     keys = sorted(before.cases.keys() | after.cases.keys())
-    differences = [found for key in keys if (found := _difference(key, before.cases.get(key), after.cases.get(key)))]
+    plain = _Plain(before.facts, after.facts)
+    pairs = ((key, before.cases.get(key), after.cases.get(key)) for key in keys)
+    differences = [found for key, old, new in pairs if (found := _difference(key, old, new, plain))]
     order = list(Change)
     names = before.facts.keys() | after.facts.keys()
     facts = {name: (before.facts.get(name, ""), after.facts.get(name, "")) for name in sorted(names)}
@@ -187,8 +190,26 @@ def compare(before: Side, after: Side) -> Comparison:
     )
 
 
-def _difference(case: str, before: Ended | None, after: Ended | None) -> Difference | None:
-    change, sub_tests = _change(before, after)
+class _Plain:
+    """Reasons that differ in nothing but a fact of their side (the kernel's release) are the same."""
+
+    def __init__(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+        names = [name for name in before.keys() & after.keys() if before[name] != after[name]]
+        self._before = {before[name]: f"({name})" for name in names if len(before[name]) >= _FACT}
+        self._after = {after[name]: f"({name})" for name in names if len(after[name]) >= _FACT}
+
+    def is_same(self, before: str, after: str) -> bool:
+        return before == after or _without(before, self._before) == _without(after, self._after)
+
+
+def _without(text: str, facts: Mapping[str, str]) -> str:
+    for value in sorted(facts, key=len, reverse=True):
+        text = text.replace(value, facts[value])
+    return text
+
+
+def _difference(case: str, before: Ended | None, after: Ended | None, plain: _Plain) -> Difference | None:
+    change, sub_tests = _change(before, after, plain)
     if change is None:
         return None
     told = after or before
@@ -202,7 +223,7 @@ def _difference(case: str, before: Ended | None, after: Ended | None) -> Differe
     )
 
 
-def _change(before: Ended | None, after: Ended | None) -> tuple[Change | None, tuple[str, ...]]:
+def _change(before: Ended | None, after: Ended | None, plain: _Plain) -> tuple[Change | None, tuple[str, ...]]:
     if after is None:
         return Change.GONE, ()
     if not after.is_judged or (before is not None and not before.is_judged):
@@ -214,7 +235,7 @@ def _change(before: Ended | None, after: Ended | None) -> tuple[Change | None, t
     if after.outcome is Outcome.SKIPPED:
         if before.outcome is not Outcome.SKIPPED:
             return Change.SKIPPED, ()
-        return (None if before.message == after.message else Change.SKIP_REASON), ()
+        return (None if plain.is_same(before.message, after.message) else Change.SKIP_REASON), ()
     if before.outcome is Outcome.PASSED:
         return None, ()
     return (Change.NOT_SKIPPED if before.outcome is Outcome.SKIPPED else Change.FIXED), ()

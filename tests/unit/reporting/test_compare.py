@@ -66,6 +66,14 @@ def test_each_pair_of_outcomes_has_one_name(before: Ended | None, after: Ended |
     assert found.same == (2 if change is None else 1)
 
 
+def test_a_reason_that_only_names_another_kernel_is_the_same() -> None:
+    first = replace(side(c=ended(SKIPPED, "kernel 6.1.0-cloud is older than 6.6")), facts={"kernel": "6.1.0-cloud"})
+    second = replace(side(c=ended(SKIPPED, "kernel 6.1.0 is older than 6.6")), facts={"kernel": "6.1.0"})
+    assert compare(first, second).differences == ()
+    other = replace(second, cases={"s#c": ended(SKIPPED, "kernel 6.1.0 is older than 6.7")})
+    assert changes(compare(first, other)) == [("s#c", "skip-reason")]
+
+
 def test_what_the_change_has_to_answer_for_comes_first() -> None:
     found = compare(
         side(a=ended(), b=ended(FAILED), z=ended()), side(a=ended(SKIPPED), b=ended(), z=ended(FAILED, "exit 1"))
