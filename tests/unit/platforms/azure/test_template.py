@@ -149,6 +149,15 @@ def test_only_the_runner_gets_in_and_only_to_ssh() -> None:
     assert (deny["access"], deny["sourceAddressPrefix"], deny["priority"]) == ("Deny", "*", 4096)
 
 
+def test_every_rule_says_who_sends_and_who_receives() -> None:
+    plan = plan_group(order(profile({"outbound": Outbound.NAT}, machines=2, nics=(Nic(link=True), Nic()))))
+    for group in of_type(plan, bodies.SECURITY_GROUP):
+        for rule in rules(plan, group.name).values():
+            assert rule["sourcePortRange"] == "*"
+            for end in ("source", "destination"):
+                assert f"{end}AddressPrefix" in rule or f"{end}AddressPrefixes" in rule, (group.name, rule)
+
+
 def test_without_the_runners_address_nothing_is_planned() -> None:
     with pytest.raises(ProvisioningError, match="no port is opened to everybody"):
         plan_group(order(runner=()))
@@ -252,6 +261,14 @@ def test_a_disk_on_the_host_is_read_cached_and_says_where(placement: Placement, 
     disk = machine_body(plan_group(order(profile({"os_placement": placement}))))["storageProfile"]["osDisk"]
     assert disk["diffDiskSettings"] == {"option": "Local", "placement": wire}
     assert disk["caching"] == "ReadOnly"
+    assert "managedDisk" not in disk
+
+
+def test_a_disk_in_storage_is_of_the_kind_that_was_asked_for_and_goes_with_the_machine() -> None:
+    disk = machine_body(plan_group(order(profile({"os_storage": Storage.STANDARD_SSD}))))["storageProfile"]["osDisk"]
+    assert disk["managedDisk"] == {"storageAccountType": "StandardSSD_LRS"}
+    assert (disk["caching"], disk["deleteOption"], disk["createOption"]) == ("ReadWrite", "Delete", "FromImage")
+    assert "diffDiskSettings" not in disk
 
 
 def test_a_zone_is_that_of_machine_and_disks() -> None:
@@ -439,6 +456,8 @@ def test_a_pair_is_near_each_other_and_waits_for_what_keeps_it_so() -> None:
     plan = plan_group(order(profile({"proximity": True, "availability_set": True}, machines=2)))
     proximity, availability = of_type(plan, bodies.PROXIMITY_GROUP)[0], of_type(plan, bodies.AVAILABILITY_SET)[0]
     assert availability.body["properties"]["proximityPlacementGroup"] == {"id": proximity.id}
+    assert availability.body["sku"] == {"name": "Aligned"}, "machines with managed disks are in no other"
+    assert availability.body["properties"]["platformFaultDomainCount"] == 2
     for one in of_type(plan, bodies.MACHINE):
         assert one.body["properties"]["proximityPlacementGroup"] == {"id": proximity.id}
         assert one.body["properties"]["availabilitySet"] == {"id": availability.id}
