@@ -213,9 +213,9 @@ _PROFILES_TAIL: Final = """
 ## What a profile claims is checked
 
 After the login, and before a case is believed, the machine is asked for its hardware: architecture, firmware,
-processors, memory, disks by serial number, size and bus, namespaces, queues, NICs by address and model, NUMA nodes,
-TPM, Secure Boot, slots for hot-plug. What is not there makes the claim false, and nothing is known about the image
-then: a case that asked for it is ERRORED.
+processors, memory, disks by serial number, size and bus, namespaces, queues, virtual functions, NICs by address and
+model, NUMA nodes, TPM, Secure Boot, slots for hot-plug. What is not there makes the claim false, and nothing is known
+about the image then: a case that asked for it is ERRORED.
 
 - **A device without a driver is there.** That it does not work is the image's failure, which cases find.
 - **Memory** may be less by a sixteenth, and by 64 MiB at least, which firmware keeps; by a quarter where the kernel
