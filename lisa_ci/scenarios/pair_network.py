@@ -21,7 +21,7 @@ from lisa_ci.scenarios.steps import Judged, Step, errored, failed, result, resul
 JUMBO: Final = 9000
 PORT: Final = 5201
 SECONDS: Final = 3
-MOST_LOST_PERCENT: Final = 5.0
+MOST_LOST_PERCENT: Final = 10.0  # an emulated machine may not run for as long as a socket's buffer lasts
 MOST_GAP_MS: Final = 5000
 _TRANSFER_MIB: Final = 16
 _TIMES: Final = 24  # a file of 1 MiB, with a pause behind each
@@ -133,7 +133,7 @@ class Steps:
         )
 
     def _udp(self) -> Judged:
-        told = self._iperf("-u", "-b", "5M", "-l", "1400")
+        told = self._iperf("-u", "-b", "1M", "-l", "1000")
         if isinstance(told, Judged):
             return told
         end = {
@@ -144,7 +144,7 @@ class Steps:
         if not end["udp_packets_count"] > 0:
             return failed(f"no packet was sent: {text_of(told)}")
         lost = end["udp_lost_percent"]
-        message = f"{lost:g} % of the packets were lost, at 5 Mbit/s" if lost > MOST_LOST_PERCENT else ""
+        message = f"{lost:g} % of the packets were lost, at 1 Mbit/s" if lost > MOST_LOST_PERCENT else ""
         return Judged(metrics=end) if not message else failed(message)
 
     def _iperf(self, *options: str) -> Mapping[str, Any] | Judged:
