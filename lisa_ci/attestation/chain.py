@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.utils import CryptographyDeprecationWarning
 
-from lisa_ci.attestation.evidence import Refused
+from lisa_ci.attestation.evidence import Missing, Refused
 
 MAX_CERTIFICATES: Final = 16
 MAX_CERTIFICATE_BYTES: Final = 16 << 10
@@ -98,7 +98,7 @@ def _issuer(certificate: x509.Certificate, others: Sequence[x509.Certificate]) -
         if certificate.subject == certificate.issuer:
             raise Refused(f"the root '{common_name(certificate)}' ({fingerprint(certificate)[:16]}...) is not trusted")
         issuer = certificate.issuer.rfc4514_string()
-        raise Refused(f"the issuer of '{common_name(certificate)}' is not there: {issuer[:120]}")
+        raise Missing(f"the issuer of '{common_name(certificate)}' is not there: {issuer[:120]}")
     for other in named:
         try:
             certificate.verify_directly_issued_by(other)

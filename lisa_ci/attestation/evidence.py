@@ -13,6 +13,10 @@ class Refused(Exception):
     """The evidence is not what it claims to be; ``str()`` says what is wrong, with the values seen and wanted."""
 
 
+class Missing(Refused):
+    """Nothing contradicts the evidence, but a part without which it proves nothing is not there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
     """Evidence in which nothing is wrong. ``proven`` are sentences that hold, ``open`` what nothing here decides."""

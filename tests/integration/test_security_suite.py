@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -35,17 +36,17 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecurityMachin
 def test_secure_boot_lets_a_signed_loader_start_and_the_kernel_locks_down(machine: SecurityMachine) -> None:
     assert claims.ask(machine.machine, SECURED, timeout=SOON) == {}
     assert "[integrity]" in machine.sh("cat /sys/kernel/security/lockdown")
-    assert machine.case("security", "secure-boot-state").outcome is Outcome.PASSED
+    assert machine.case("secure-boot-state").outcome is Outcome.PASSED
 
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_nobody_signed_is_refused(machine: SecurityMachine, case: str) -> None:
-    result = machine.case("security", case)
+    result = machine.case(case)
     assert result.outcome is Outcome.PASSED, result
 
 
 def test_a_secret_comes_out_of_the_tpm_only_for_the_pcrs_that_it_was_sealed_to(machine: SecurityMachine) -> None:
-    result = machine.case("security", "tpm-seal")
+    result = machine.case("tpm-seal")
     assert result.outcome is Outcome.PASSED, result
 
 

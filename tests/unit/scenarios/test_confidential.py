@@ -77,6 +77,12 @@ def test_without_certificates_the_signature_is_skipped_and_said_to_be_open() -> 
     assert found["snp-signature"].message.endswith("not proven")
 
 
+def test_a_host_that_gives_the_chips_certificate_alone_proves_nothing_and_refutes_nothing() -> None:
+    found = results(answer(report=amd().report(), certificates=table(1)), SNP)["snp-signature"]
+    assert found.outcome is Outcome.SKIPPED
+    assert "the issuer of 'SEV-VCEK' is not there" in found.message
+
+
 def test_certificates_may_be_a_file_of_this_host(tmp_path: Path) -> None:
     path = tmp_path / "chain.pem"
     path.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in amd().chain))
