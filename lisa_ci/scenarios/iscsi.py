@@ -93,6 +93,7 @@ class Steps:
         self._pair.run("client", "scatter", timeout=_LONG)
         self._pair.run("client", "log_out", NAME, timeout=_LONG)
         self._pair.run("server", "end", "target", "KILL")
+        self._pair.run("server", "drop_backing")
         self._pair.clear_up()
 
     # ---- the target and a session ----------------------------------------------------------------------------------

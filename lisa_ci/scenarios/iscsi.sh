@@ -6,6 +6,7 @@ control=7
 port=3261
 config=/etc/multipath.conf
 mark="# lisa-ci"
+file=/var/tmp/lisa-ci-lun # /run may hold no file that is read past the cache
 
 # ---- the target --------------------------------------------------------------------------------------------------------
 
@@ -21,8 +22,12 @@ backing() { # SERIAL: the disk with that serial number, else a file
     read -r said 2>/dev/null <"$place/serial" || :
     [ "$said" != "$1" ] || { echo "/dev/${place##*/}"; return; }
   done
-  [ -e "$state/lun" ] || truncate -s 64M "$state/lun"
-  echo "$state/lun"
+  [ -e "$file" ] || truncate -s 64M "$file"
+  echo "$file"
+}
+
+drop_backing() {
+  rm -f "$file"
 }
 
 serve_target() { # ADDRESS

@@ -1,7 +1,7 @@
 """Wrong worlds of two machines and their links: the case that claims a thing fails where it is not so, others pass.
 
 The two are network namespaces of this host (tests/doubles/paired_namespaces.py), so it takes no machine. What these
-cannot give, VLANs and bonds, is on the table of tests/unit/scenarios/test_pairs.py and in real machines.
+cannot give, VLANs and bonds, is on the table of tests/unit/scenarios/test_pair_scenarios.py and in real machines.
 Run by ``pytest tests/mutation/test_network_pair.py``; about two minutes.
 """
 

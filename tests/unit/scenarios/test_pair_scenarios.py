@@ -104,10 +104,10 @@ class Member:
 def results(name: str, world: World, ids: Sequence[str] | None = None) -> dict[str, Result]:
     scenario = SCENARIOS[name](pause=lambda _: None)
     steps = {"network-pair": pair_network, "iscsi": iscsi, "rdma": rdma}[name].Steps
-    known = [step.id for step in steps(find_pair(world), lambda _: None).all()] if ids is None else ids  # type: ignore[arg-type]
+    known = [step.id for step in steps(find_pair(world), lambda _: None).all()] if ids is None else ids
     cases = tuple(Case(suite=name, id=case_id) for case_id in known)
     suite = Suite(name=name, folder="", digest="", scenario=name, cases=cases)
-    found: Iterator[Result] = iter(scenario.run(suite, world, timeouts=Timeouts(), emit=lambda _: None))  # type: ignore[arg-type]
+    found: Iterator[Result] = iter(scenario.run(suite, world, timeouts=Timeouts(), emit=lambda _: None))
     return {result.case: result for result in found}
 
 
