@@ -204,6 +204,26 @@ def test_a_candidate_that_does_not_serve_is_no_place() -> None:
         compared(profile())[0].place(SUBSCRIPTION)
 
 
+@pytest.mark.parametrize(
+    ("bus", "asked", "has", "gets"),
+    [
+        (None, Controller.AUTO, (Controller.SCSI, Controller.NVME), Controller.SCSI),
+        (None, Controller.AUTO, (Controller.NVME,), Controller.NVME),
+        (None, Controller.NVME, (Controller.SCSI, Controller.NVME), Controller.NVME),
+        (Bus.SCSI, Controller.AUTO, (Controller.SCSI, Controller.NVME), Controller.SCSI),
+        (Bus.NVME, Controller.AUTO, (Controller.SCSI, Controller.NVME), Controller.NVME),
+        (Bus.SCSI, Controller.AUTO, (Controller.NVME,), Controller.AUTO),
+    ],
+)
+def test_the_controller_is_that_of_the_disks_else_that_of_the_profile_else_scsi(
+    bus: Bus | None, asked: Controller, has: tuple[Controller, ...], gets: Controller
+) -> None:
+    of = profile({"controller": asked}, disks=() if bus is None else (Disk(bus=bus),))
+    found = compared(of, sku(controllers=frozenset(has)))[0]
+    assert found.controller is gets
+    assert found.serves == (gets is not Controller.AUTO)
+
+
 # ---- the size and the image ----------------------------------------------------------------------------------------
 
 

@@ -72,6 +72,14 @@ def test_one_machine_takes_two_write_requests_and_the_first_bears_the_lease() ->
     }
 
 
+def test_the_group_lies_in_the_region_and_may_have_another_name() -> None:
+    plan = plan_group(order(), group="lisa-ci-again")
+    assert plan.group.body["location"] == "westeurope"
+    assert plan.group.name == "lisa-ci-again"
+    assert all("/resourceGroups/lisa-ci-again/" in one.id for one in plan.resources)
+    assert plan_group(order()).group.name == names.group(order().lease)
+
+
 def test_two_machines_take_two_write_requests_as_well() -> None:
     assert len(plan_group(order(profile(machines=2))).writes) == 2
 
@@ -147,6 +155,21 @@ def test_only_the_runner_gets_in_and_only_to_ssh() -> None:
     ]
     deny = inbound["no-inbound"]
     assert (deny["access"], deny["sourceAddressPrefix"], deny["priority"]) == ("Deny", "*", 4096)
+
+
+@pytest.mark.parametrize(
+    ("nics", "expected"),
+    [
+        ((), {"control"}),
+        ((Nic(link=True),), {"control", "link1"}),
+        ((Nic(), Nic(link=True)), {"control", "closed", "link2"}),
+        ((Nic(outbound=True),), {"control", "outbound"}),
+    ],
+)
+def test_there_are_the_subnets_that_nics_need_and_no_others(nics: tuple[Nic, ...], expected: set[str]) -> None:
+    plan = plan_group(order(profile({"outbound": Outbound.NAT}, machines=2, nics=nics)))
+    assert set(subnets(plan)) == expected
+    assert {one.name for one in of_type(plan, bodies.SECURITY_GROUP)} == expected
 
 
 def test_every_rule_says_who_sends_and_who_receives() -> None:
