@@ -15,6 +15,7 @@ from lisa_ci import faults
 from lisa_ci.github.commands import cut, printable
 from lisa_ci.model import Finding, Outcome, Result, SubResult
 from lisa_ci.reporting.chosen import LegRun
+from lisa_ci.reporting.figures import Figures
 from lisa_ci.reporting.judging import is_told_by_leg
 from lisa_ci.reporting.reasons import Kind, kind_of
 from lisa_ci.reporting.receipts import LegReceipt
@@ -100,6 +101,7 @@ class Highlights:
     _comebacks: dict[str, Comeback] = field(default_factory=dict)
     _receipts: list[LegReceipt] = field(default_factory=list)
     _said: dict[tuple[str, str, str], Said] = field(default_factory=dict)
+    figures: Figures = field(default_factory=Figures)
     _dropped: int = 0
     _carried: Counter[str] = field(default_factory=Counter)
 
@@ -118,6 +120,7 @@ class Highlights:
                 self._hear(run, found)
         if any(_ATTEMPT.fullmatch(part) for part in result.note.split("; ")):
             self._carried[run.leg.id] += 1
+        self.figures.take(run.leg.id, result)
         if is_told_by_leg(run.run, result):
             return  # one reason tells it for the whole leg
         kind = kind_of(run.run, result)

@@ -9,7 +9,7 @@ from typing import Final
 from lisa_ci.github.limits import SUMMARY_TARGET_BYTES
 from lisa_ci.github.outputs import cut_markdown
 from lisa_ci.model import Leg, Outcome, Plan, Reason, Verdict
-from lisa_ci.reporting import receipts
+from lisa_ci.reporting import figures, receipts
 from lisa_ci.reporting.highlights import Comeback, Highlight, Highlights, Said
 from lisa_ci.reporting.markdown import block, cell, code, table
 from lisa_ci.reporting.reasons import OF_CASES, Kind
@@ -36,6 +36,7 @@ def summary(plan: Plan, verdict: Verdict, highlights: Highlights) -> str:
         _said([one for one in highlights.said() if not one.allowed]),
         _comebacks(highlights.comebacks()),
         receipts.section(highlights.receipts()),
+        figures.section(highlights.figures.kept, highlights.figures.dropped),
         _allowed([one for one in highlights.said() if one.allowed], highlights.dropped),
         _skips(highlights),
         _left_out(plan),
