@@ -25,7 +25,9 @@ def test_a_figure_has_its_spread_beside_it() -> None:
 
 def test_the_spread_with_the_longest_name_that_fits_is_a_figures_own() -> None:
     figures = Figures()
-    figures.take("bios", measured(read_ns=1, read_again_ns=2, read_spread_percent=5, read_again_spread_percent=6, write_ns=3))
+    figures.take(
+        "bios", measured(read_ns=1, read_again_ns=2, read_spread_percent=5, read_again_spread_percent=6, write_ns=3)
+    )
     assert {one.name: one.spread for one in figures.kept} == {"read_ns": 5, "read_again_ns": 6, "write_ns": None}
 
 
