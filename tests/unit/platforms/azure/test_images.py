@@ -21,6 +21,7 @@ from tests.unit.platforms.azure.orders import profile
 COMPUTE = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/locations/westeurope"
 SKU = f"{COMPUTE}/publishers/alma/artifacttypes/vmimage/offers/linux/skus/9-gen2/versions"
 GALLERY = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/g/providers/Microsoft.Compute/galleries/builds/images/distro"
+ENTRA = Entra()  # its keys take a while to make
 TRUSTED = [{"name": "SecurityType", "value": "TrustedLaunchSupported"}]
 PLAN = {"publisher": "alma", "name": "9-gen2", "product": "linux"}
 ANSWERS: Mapping[str, Any] = {
@@ -54,8 +55,8 @@ ANSWERS: Mapping[str, Any] = {
 
 @pytest.fixture
 def azure() -> Subscription:
-    entra, clock = Entra(), FakeClock()
-    arm = make_arm(now=clock.now, entra=entra)
+    clock = FakeClock()
+    arm = make_arm(now=clock.now, entra=ENTRA)
     known = {path.lower(): body for path, body in ANSWERS.items()}
 
     def serve(request: Request) -> Answer:
@@ -67,7 +68,7 @@ def azure() -> Subscription:
             return Answer(status=404, body={"error": code})
         return arm.serve(request)
 
-    return subscription(arm, entra, clock.as_clock(), serve=serve)
+    return subscription(arm, ENTRA, clock.as_clock(), serve=serve)
 
 
 @pytest.mark.parametrize(
