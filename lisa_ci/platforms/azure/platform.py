@@ -26,7 +26,7 @@ _SDK: Final = (
     "azure.mgmt.resource.resources",
     "azure.mgmt.resource.deployments",
 )
-_WAYS_IN: Final = (WayIn.AUTO, WayIn.CLOUD_INIT)
+_WAYS_IN: Final = (WayIn.AUTO, WayIn.CLOUD_INIT, WayIn.KEY)  # our own key goes in in any case
 
 
 class AzurePlatform:

@@ -144,6 +144,7 @@ class Arm:
         self.writes: list[str] = []
         self.requests: list[str] = []
         self.ever: list[Mapping[str, Any]] = []
+        self.retry_after = "10" if pace >= 1 else "0"
         self._lock = threading.RLock()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -248,7 +249,7 @@ class Arm:
         return operation, headers
 
     def _pause(self) -> str:
-        return "10" if self.pace >= 1 else "0"
+        return self.retry_after
 
     def _stamp(self) -> str:
         return datetime.fromtimestamp(self.now(), UTC).isoformat()

@@ -9,13 +9,18 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.doubles.azure.arm import Stored
+from lisa_ci.model import Become, Profile, nic_address
+from lisa_ci.platforms.qemu import way_in
+from tests.doubles.azure.arm import Hosts, Stored
 from tests.doubles.openssh import sshd_program
+
+_OWN = () if os.geteuid() == 0 else ("--user", "--map-current-user", "--keep-caps")
+_APART = ("unshare", *_OWN, "--mount", "sh", "-c", 'mount -t tmpfs none /var/tmp && exec "$@"', "sh")
 
 
 def cloud_config(machine: Stored) -> dict[str, Any]:
@@ -32,16 +37,20 @@ def cloud_config(machine: Stored) -> dict[str, Any]:
 class SshdHosts:
     """Each machine is an sshd of its own on an address of loopback; all listen on ``port``. It logs in as we are.
 
-    ``silent``: names of machines that never answer. ``text`` is on every machine's serial console.
+    ``is_apart``: what it writes to /var/tmp is gone with it. ``silent``: names of machines that never answer. ``text``
+    is on every machine's serial console.
     """
 
     folder: Path
     silent: set[str] = field(default_factory=set)
     text: bytes = b"[    0.000000] Linux version 6.1.0 (double)\r\n[    1.000000] systemd[1]: Reached target\r\n"
     port: int = 0
+    is_apart: bool = False
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.port:
+            return
         with socket.create_server(("127.0.0.2", 0)) as reserved:
             self.port = reserved.getsockname()[1]
 
@@ -66,7 +75,9 @@ class SshdHosts:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         with (home / "sshd.log").open("wb") as log:
             self.running[machine.id] = subprocess.Popen(
-                [sshd_program(), "-D", "-e", "-f", str(settings)], stderr=log, start_new_session=True
+                [*(_APART if self.is_apart else ()), sshd_program(), "-D", "-e", "-f", str(settings)],
+                stderr=log,
+                start_new_session=True,
             )
 
     def stop(self, machine: Stored) -> None:
@@ -101,3 +112,96 @@ def sshd_hosts(folder: Path) -> Iterator[SshdHosts]:
         yield hosts
     finally:
         hosts.close()
+
+
+# ---- real machines -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class QemuHosts:
+    """Each machine is an emulated one that boots the disk that was uploaded; ``disk`` fetches it to a path, as a VHD.
+
+    The image has no cloud-init: what that would have read reaches it as systemd's credentials.
+    """
+
+    folder: Path
+    disk: Callable[[Path], None]
+    port: int
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def address(self, number: int) -> str:
+        return f"127.0.9.{number % 250 + 2}"
+
+    def start(self, machine: Stored, address: str) -> None:
+        home = self.folder / f"{machine.group}-{machine.name}"
+        home.mkdir(parents=True, exist_ok=True)
+        base, overlay = home / "disk.vhd", home / "overlay.qcow2"
+        if not base.exists():
+            self.disk(base)
+            subprocess.run(
+                ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, overlay], check=True, timeout=60
+            )
+        told = cloud_config(machine)
+        entry = way_in.Entry(
+            user="root",
+            become=Become.NONE,
+            public_key=told["users"][0]["ssh_authorized_keys"][0],
+            host_private=told["ssh_keys"]["ed25519_private"],
+            host_public=told["ssh_keys"]["ed25519_public"],
+            networks=way_in.network_files(Profile(name="azure")),
+        )
+        words = []
+        for name, content in way_in.credentials(entry).items():
+            (home / name).write_bytes(content)
+            words += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={home / name}"]
+        net = f"user,id=net,restrict=on,hostfwd=tcp:{address}:{self.port}-:22"
+        self.running[machine.id] = subprocess.Popen(
+            [
+                *("qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", "q35", "-m", "768", "-smp", "2"),
+                *(("-accel", "kvm") if os.access("/dev/kvm", os.W_OK) else ("-accel", "tcg")),
+                *("-cpu", "max", "-drive", f"file={overlay},if=virtio,format=qcow2"),
+                *("-netdev", net, "-device", f"virtio-net-pci,netdev=net,mac={nic_address(0)}"),
+                *("-serial", f"file:{home / 'serial.log'}", "-device", "virtio-rng-pci", *words),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(home / "qemu.log").open("wb"),
+        )
+
+    def stop(self, machine: Stored) -> None:
+        process = self.running.pop(machine.id, None)
+        if process is not None:
+            process.kill()
+            process.wait(10)
+
+    def serial(self, machine: Stored) -> bytes:
+        log = self.folder / f"{machine.group}-{machine.name}" / "serial.log"
+        return log.read_bytes() if log.exists() else b""
+
+    def close(self) -> None:
+        for process in self.running.values():
+            process.kill()
+            process.wait(10)
+        self.running.clear()
+
+
+@dataclass
+class ByRegion:
+    """Other hosts in each region."""
+
+    hosts: Mapping[str, Hosts]
+
+    def _of(self, machine: Stored) -> Hosts:
+        return self.hosts[machine.body["location"]]
+
+    def address(self, number: int) -> str:
+        return f"127.0.7.{number % 250 + 2}"
+
+    def start(self, machine: Stored, address: str) -> None:
+        self._of(machine).start(machine, address)
+
+    def stop(self, machine: Stored) -> None:
+        self._of(machine).stop(machine)
+
+    def serial(self, machine: Stored) -> bytes:
+        return self._of(machine).serial(machine)

@@ -115,5 +115,6 @@ def _asking(entra: Entra) -> Any:
 def azure_on_loopback(folder: Path, *, hosts: Hosts | None = None, pace: float = 0.01) -> Iterator[tuple[Arm, Served]]:
     entra = Entra()
     arm = make_arm(hosts=hosts, pace=pace, entra=entra)
+    arm.retry_after = "1"
     with served(arm.serve, folder, entra) as address:
         yield arm, address

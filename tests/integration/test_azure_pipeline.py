@@ -1,0 +1,181 @@
+"""One pipeline with two Azure legs and another one, from the plan to the archive, against all doubles at once.
+
+GitHub's OIDC, Entra and ARM are the doubles over TLS; storage is Azurite. Where machines are real, QEMU boots the very
+disk that the first Azure leg uploaded, with its serial port as the leg's console, and the third leg is one of QEMU's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from azure.storage.blob import BlobSasPermissions, generate_blob_sas
+
+from lisa_ci import files
+from tests.doubles import openssh
+from tests.doubles.azure.arm import Arm, Stored
+from tests.doubles.azure.hosts import ByRegion, QemuHosts, SshdHosts
+from tests.doubles.azure.server import Served
+from tests.doubles.azure.world import azure_on_loopback
+from tests.doubles.azurite import KEY, Azurite, azurite
+
+PROGRAM = Path(sys.executable).with_name("lisa-ci")
+ACCOUNT = "devstoreaccount1"
+SUITE = """\
+schema: 1
+name: small
+description: Three cases that need no machine of a certain kind.
+driver: shell
+cases:
+  - id: kernel
+    run: 'test -r /proc/version'
+  - id: root
+    run: 'test "$(id -u)" = 0'
+  - id: marks-the-console
+    run: 'echo "lisa-ci was here: $(id -un)" > /dev/kmsg || true'
+"""
+PIPELINE = """\
+name: distro
+{access}
+image: {{path: {image}}}
+profiles:
+  - name: azure-west
+    platform: azure
+    memory_mib: 512
+    azure: {{sizes: [Standard_D2s_v5], regions: [westeurope]}}
+  - name: azure-north
+    platform: azure
+    memory_mib: 512
+    azure: {{sizes: [Standard_D4s_v5], regions: [northeurope]}}
+{third}
+suites:
+  - suite: ./small
+timeouts: {{boot: 8m, case: 120s, leg: 20m}}
+"""
+
+
+QEMU = "  - {name: here, memory_mib: 512}"
+SSH = '  - {{name: here, platform: ssh, endpoint: {{host: 127.0.0.1, port: {port}, host_key: "{key}"}}}}'
+
+
+@dataclass
+class Lab:
+    folder: Path
+    arm: Arm
+    served: Served
+    storage: Azurite
+    port: int
+    is_real: bool
+
+    def lisa_ci(self, *words: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        plain = {key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "AZURE_"))}
+        said = {
+            **plain,
+            **self.served.environment,
+            "AZURE_RUNNER_ADDRESSES": "203.0.113.9",
+            "AZURE_SSH_PORT": str(self.port),
+            "AZURE_STORAGE_CONNECTION_STRING": self.storage.connection_string,
+            "XDG_STATE_HOME": str(self.folder / "state"),
+        }
+        ended = subprocess.run(
+            [PROGRAM, *words], cwd=self.folder, env=said, capture_output=True, text=True, timeout=900, check=False
+        )
+        assert ended.returncode == expect, ended.stdout + ended.stderr
+        return ended
+
+
+def _uploads(storage: Azurite, arm: Arm) -> None:
+    """Disks that wait for an upload are page blobs of Azurite."""
+    with storage.service() as service:
+        service.create_container("disks")
+
+    def link(disk: Stored) -> str:
+        name = f"{disk.group}.vhd"
+        with storage.service() as service:
+            blob = service.get_blob_client("disks", name)
+            blob.create_page_blob(size=disk.properties["creationData"]["uploadSizeBytes"])
+        later = datetime.now(UTC) + timedelta(hours=1)
+        may = BlobSasPermissions(read=True, write=True)
+        sas = generate_blob_sas(ACCOUNT, "disks", name, account_key=KEY, permission=may, expiry=later)
+        return f"{storage.url}/disks/{name}?{sas}"
+
+    arm.uploads = link
+
+
+def _fetch_disk(storage: Azurite, region: str, arm: Arm, target: Path) -> None:
+    group = next(name for name, one in arm.groups.items() if one["location"] == region)
+    with storage.service() as service, target.open("wb") as file:
+        service.get_blob_client("disks", f"{group}.vhd").download_blob().readinto(file)
+
+
+@pytest.fixture(params=["played", "real"])
+def lab(request: pytest.FixtureRequest, tmp_path: Path, demo_image: Path) -> Iterator[Lab]:
+    is_real = request.param == "real"
+    with socket.create_server(("127.0.7.2", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    sshd = SshdHosts(tmp_path / "hosts", is_apart=True, port=port)
+    qemu = QemuHosts(tmp_path / "hosts", lambda target: _fetch_disk(storage, "westeurope", arm, target), port)
+    hosts = ByRegion({"westeurope": qemu if is_real else sshd, "northeurope": sshd})
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small/suite.yaml").write_text(SUITE)
+    try:
+        with (
+            openssh.sshd(tmp_path) as login,
+            azurite() as storage,
+            azure_on_loopback(tmp_path, hosts=hosts, pace=0.02) as (arm, served),
+        ):
+            third = QEMU if is_real else SSH.format(port=login.port, key=login.host_key)
+            access = "" if is_real else f"access: {{user: {login.user}, way_in: key, key: {login.key}}}"
+            (tmp_path / "lisa-ci.yml").write_text(PIPELINE.format(image=demo_image, third=third, access=access))
+            _uploads(storage, arm)
+            yield Lab(tmp_path, arm, served, storage, port, is_real)
+    finally:
+        sshd.close()
+        qemu.close()
+
+
+def test_two_azure_legs_and_a_third_are_planned_run_reported_and_archived(lab: Lab) -> None:
+    lab.lisa_ci("plan", "--out", "plan.json")
+    for leg in ("azure-west", "azure-north", "here"):
+        lab.lisa_ci("run", leg, "--plan", "plan.json", "--out", "results")
+    lab.lisa_ci("report", "--plan", "plan.json", "--results", "results", "--out", "report")
+    place = f"{lab.storage.url}/{lab.storage.container()}"
+    lab.lisa_ci("archive", "put", "results", "--plan", "plan.json", "--to", place)
+
+    verdict = json.loads((lab.folder / "report/verdict.json").read_text())
+    assert verdict["passed"], verdict["reasons"]
+    assert {leg: counts["passed"] for leg, counts in verdict["legs"].items()} == dict.fromkeys(verdict["legs"], 3)
+    assert set(verdict["legs"]) == {"azure-west", "azure-north", "here"}
+
+    serial = (lab.folder / "results/azure-west/console.log").read_text(errors="replace")
+    assert "Linux version" in serial, "the kernel of the uploaded disk told of its boot"
+    assert not lab.is_real or "lisa-ci was here: root" in serial, "and of what a case wrote"
+
+    for leg in ("azure-west", "azure-north"):
+        evidence = files.read_leg(lab.folder / "results" / leg)
+        assert evidence is not None
+        [receipt] = evidence.run.receipts
+        assert any(one.endswith("virtualMachines/m0") for one in receipt.created)
+        assert receipt.left == ()
+        assert set(receipt.created) == set(receipt.deleted)
+    assert not lab.arm.groups
+    assert not lab.arm.resources
+    summary = (lab.folder / "report/summary.md").read_text()
+    assert "left 0" in summary
+
+    listed = lab.lisa_ci("archive", "ls", "--from", place).stdout
+    assert all(leg in listed for leg in ("azure-west", "azure-north", "here"))
+
+    assert lab.arm.entra is not None
+    assert len(set(lab.arm.entra.used)) == len(lab.arm.entra.used) >= 2, "each process proved itself anew"
+    said = " ".join(path.read_text(errors="replace") for path in (lab.folder / "results").rglob("lisa-ci.log"))
+    assert not any(token in said for token in lab.arm.entra.assertions)
+    assert "sig=" not in said
