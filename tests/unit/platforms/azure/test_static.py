@@ -9,6 +9,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lisa_ci.model import (
     Bus,
@@ -16,6 +18,7 @@ from lisa_ci.model import (
     Controller,
     Disk,
     DiskEncryption,
+    Nic,
     Outbound,
     Placement,
     Profile,
@@ -141,3 +144,41 @@ def test_an_expression_in_a_template_is_found() -> None:
     body = {**PLAN.deployment.body, "properties": {"mode": "Incremental", "template": template}}
     plan = dataclasses.replace(PLAN, deployment=dataclasses.replace(PLAN.deployment, body=body))
     assert "the template has the expression \"[uniqueString('x')]\"" in static.plan_problems(plan)
+
+
+# ---- any shape -----------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> Profile:
+    """Any profile that contradicts nothing."""
+    bus = draw(st.sampled_from([Bus.SCSI, Bus.NVME]))
+    disks = tuple(Disk(size_mib=draw(st.integers(1, 1 << 20)), bus=bus) for _ in range(draw(st.integers(0, 4))))
+    machines = draw(st.integers(1, 3))
+    outbound = draw(st.sampled_from(Outbound))
+    kinds = [Nic(), *([Nic(link=True)] if machines > 1 else []), *([Nic(outbound=True)] if outbound == "nat" else [])]
+    nics = tuple(draw(st.lists(st.sampled_from(kinds), max_size=4)))
+    has_group = machines > 1 and draw(st.booleans())
+    azure: dict[str, Any] = {
+        "outbound": outbound,
+        "zones": () if has_group else draw(st.sampled_from([(), ("1",), ("3", "2")])),
+        "spot": None if has_group else draw(st.sampled_from([None, Spot(), Spot(max_price="0.00001")])),
+        "availability_set": has_group,
+        "proximity": machines > 1 and draw(st.booleans()),
+        "boot_diagnostics": draw(st.booleans()),
+        "user_data": draw(st.text(max_size=30)),
+        "os_placement": draw(st.sampled_from(Placement)),
+        "accelerated_networking": draw(
+            st.sampled_from([(), tuple(number % 2 == 0 for number in range(1 + len(nics)))])
+        ),
+        "data_storage": draw(st.sampled_from([(), (Storage.STANDARD_SSD,) * len(disks)])),
+    }
+    secure = draw(st.sampled_from(sorted(SECURITY)))
+    return profile(azure, disks=disks, machines=machines, nics=nics, **SECURITY[secure])
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes())
+def test_any_shape_that_contradicts_nothing_is_what_azures_api_takes(shape: Profile) -> None:
+    assert list(azure_contradictions(shape)) == []
+    assert static.profile_problems(shape) == ()
