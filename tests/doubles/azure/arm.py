@@ -707,7 +707,7 @@ class Arm:
                 return self._end(operation, error=error)
             if operation.status == "InProgress":
                 self._created(stored)
-            return self._end(operation)
+            return self._end(operation, output=deepcopy(stored.body) if kind == DISK else None)
 
         self.later(TAKES.get(kind, 2.0), finish)
         status = 202 if kind == DISK else 201 if is_new else 200
