@@ -13,10 +13,16 @@ import pytest
 
 from lisa_ci import image
 from lisa_ci.errors import LisaCiError, ProvisioningError
-from lisa_ci.model import Access, Arch, Endpoint, ImageSource, Lease, Nic, Profile, Subject, Timeouts
+from lisa_ci.model import Access, Arch, Azure, Endpoint, ImageSource, Lease, Nic, Profile, Subject, Timeouts
+from lisa_ci.platforms.azure.lro import Clock
+from lisa_ci.platforms.azure.platform import AzurePlatform
+from lisa_ci.platforms.azure.provisioning import Doors
 from lisa_ci.platforms.qemu import QemuPlatform
 from lisa_ci.platforms.ssh import SshPlatform
 from lisa_ci.protocols import Machine, Machines, Platform, SupportsDiagnosis, SupportsSnapshot
+from tests.doubles.azure.entra import Entra
+from tests.doubles.azure.hosts import sshd_hosts
+from tests.doubles.azure.world import make_arm, subscription
 from tests.doubles.boot_sector import make_disk
 from tests.doubles.demo_image import demo_image_path
 from tests.doubles.openssh import sshd
@@ -65,7 +71,35 @@ def _ssh(folder: Path) -> Iterator[Given]:
         )
 
 
-PLATFORMS: dict[str, Callable[[Path], AbstractContextManager[Given]]] = {"qemu": _qemu, "ssh": _ssh}
+@contextmanager
+def _azure(folder: Path) -> Iterator[Given]:
+    """On the double of Azure's API, in this process; its machines are sshds on loopback."""
+    disk = folder / "disk.raw"
+    with disk.open("wb") as file:
+        file.truncate(20 << 20)
+    entra = Entra()
+    with sshd_hosts(folder / "hosts") as hosts:
+        arm = make_arm(hosts=hosts, entra=entra, pace=0.004)
+        azure = subscription(arm, entra, Clock(), pause=0.02)
+        doors = Doors(
+            runner=lambda: ("203.0.113.9",),
+            upload=lambda *_: None,
+            fetch=lambda _url, _start: None,
+            follow_every=None,
+            ssh_port=hosts.port,
+        )
+        places = Azure(sizes=("Standard_D2s_v5",), regions=("westeurope",))
+        silent = Azure(sizes=("Standard_D2s_v5",), regions=("northeurope",))
+        hosts.silent_regions = {"northeurope"}
+        yield Given(
+            platform=AzurePlatform(lambda: azure, doors, owner=lambda _: "me"),
+            good=(Profile(name="small", platform="azure", azure=places), _disk(disk), Access()),
+            dead=(Profile(name="dead", platform="azure", azure=silent), _disk(disk), Access()),
+            wrong=Profile(name="wrong", platform="azure"),
+        )
+
+
+PLATFORMS: dict[str, Callable[[Path], AbstractContextManager[Given]]] = {"qemu": _qemu, "ssh": _ssh, "azure": _azure}
 
 
 @pytest.fixture(params=PLATFORMS, scope="class")
