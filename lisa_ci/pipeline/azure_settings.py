@@ -28,9 +28,9 @@ SPOT: Final = Table(
             "max_price",
             Text(
                 words="US dollars an hour, such as '0.05'",
-                pattern=r"[0-9]{1,4}(?:\.[0-9]{1,5})?",
+                pattern=r"(?=.*[1-9])[0-9]{1,4}(?:\.[0-9]{1,5})?",
                 most=10,
-                hint="in quotes, at most five decimals",
+                hint="in quotes, more than nothing, at most five decimals",
             ),
             "US dollars an hour, in quotes. Without it, the price of a machine that is kept is the limit.",
             example="0.05",
