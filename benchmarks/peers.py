@@ -35,7 +35,7 @@ def measure_all(login: Login) -> dict[str, float | str]:
     }
     for name, (requirements, oldest, prepare) in peers.items():
         try:
-            programs = _installed(name, requirements, oldest)
+            programs = installed(name, requirements, oldest)
             few, many = (_seconds(prepare, programs, login, count) for count in _CASES)
             found[name] = (many - few) / (_CASES[1] - _CASES[0])
         except NotMeasuredError as error:
@@ -67,7 +67,8 @@ def _pythons(minor: int) -> Iterator[Path]:
     yield from sorted(pyenv.glob(f"versions/3.{minor}*/bin/python3.{minor}"))
 
 
-def _installed(name: str, requirements: tuple[str, ...], oldest: tuple[int, int]) -> Path:
+def installed(name: str, requirements: tuple[str, ...], oldest: tuple[int, int]) -> Path:
+    """The folder of its programs; NotMeasuredError where it cannot be had."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "lisa-ci" / "benchmarks" / name.replace(" ", "-")
     if not (folder / "complete").exists():
