@@ -297,6 +297,7 @@ def _profile_row(profile: Profile) -> str:
         *(["Secure Boot"] if profile.secure_boot else []),
         *(["TPM 2.0"] if profile.tpm else []),
         *(["hot-plug"] if profile.hotplug else []),
+        *([profile.arch.value] if profile.arch is not Arch.X86_64 else []),
     ]
     cells = (f"`{profile.name}`", profile.description, profile.firmware.value, str(profile.cores))
     return f"| {' | '.join(cells)} | {profile.memory_mib} MiB | {disks} | {nics} | {', '.join(more) or '-'} |"
@@ -311,6 +312,7 @@ def _disk_words(disk: Disk) -> str:
 
 def _host_row(profile: Profile, figures: Measured) -> str:
     firmware = "OVMF with Secure Boot" if profile.secure_boot else "OVMF" if profile.firmware is Firmware.UEFI else ""
+    firmware = "QEMU for aarch64, AAVMF" if profile.arch is Arch.AARCH64 else firmware
     tap = "/dev/net/tun and user namespaces" if any(nic.queues > 1 for nic in profile.nics) else ""
     needs = ", ".join(filter(None, (firmware, "swtpm" if profile.tpm else "", tap))) or "-"
     reason = figures.no_snapshot.get(profile.name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lisa_ci.model import Bus, Firmware, is_id
+from lisa_ci.model import Arch, Bus, Firmware, is_id
 from lisa_ci.pipeline import catalogue
 from lisa_ci.pipeline.profiles import measured
 from lisa_ci.platforms.qemu.command_line import shape_problems
@@ -28,8 +28,12 @@ def test_the_catalogue_has_the_profiles_that_people_expect() -> None:
         "many-cores",
         "numa",
         "hotplug",
+        "net-pair",
+        "iscsi-pair",
+        "rdma-pair",
         "tpm",
         "secure-boot",
+        "arm64",
     ]
 
 
@@ -61,7 +65,8 @@ def test_capabilities_say_what_the_newer_profiles_are_for() -> None:
     assert catalogue()["numa"].capabilities["numa_nodes"] == 2
     assert [name for name, profile in catalogue().items() if profile.capabilities["tpm"]] == ["tpm", "secure-boot"]
     assert [name for name, profile in catalogue().items() if profile.capabilities["secure_boot"]] == ["secure-boot"]
-    assert [name for name, profile in catalogue().items() if profile.capabilities["hotplug"]] == ["hotplug"]
+    assert [name for name, profile in catalogue().items() if profile.capabilities["hotplug"]] == ["hotplug", "net-pair"]
+    assert [name for name, profile in catalogue().items() if profile.arch is Arch.AARCH64] == ["arm64"]
 
 
 def test_the_figures_beside_the_catalogue_are_of_its_profiles() -> None:
