@@ -77,7 +77,6 @@ ENCRYPTION: Final = {
     DiskEncryption.DISK: "DiskWithVMGuestState",
 }
 GENERATION: Final = {Firmware.BIOS: "V1", Firmware.UEFI: "V2"}
-_UNCACHED: Final = frozenset({Storage.PREMIUM_V2, Storage.ULTRA})
 _FAULT_DOMAINS: Final = 2  # what every region has
 
 Json = dict[str, Any]
@@ -320,13 +319,14 @@ def attached_os_disk(disk_id: str) -> Json:
     }
 
 
-def attached_data_disk(lun: int, disk_id: str, storage: Storage, controller: Controller) -> Json:
-    """``lun`` is the disk's number. Host caching is for disks that have it: not the newer kinds, nor by NVMe."""
-    is_uncached = storage in _UNCACHED or controller is Controller.NVME
+def attached_data_disk(lun: int, disk_id: str) -> Json:
+    """``lun`` is the disk's number. Not cached by the host, which not every size can, and which would be what is
+    measured.
+    """
     return {
         "lun": lun,
         "createOption": "Attach",
-        "caching": "None" if is_uncached else "ReadOnly",
+        "caching": "None",
         "deleteOption": "Delete",
         "managedDisk": {"id": disk_id},
     }

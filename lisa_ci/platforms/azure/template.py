@@ -311,9 +311,7 @@ class _Maker:
         storage = {
             **({"imageReference": reference} if reference else {}),
             "osDisk": os_disk,
-            "dataDisks": [
-                bodies.attached_data_disk(lun, id_, self._storage(lun), controller) for lun, id_ in enumerate(disks)
-            ],
+            "dataDisks": [bodies.attached_data_disk(lun, id_) for lun, id_ in enumerate(disks)],
             **({"diskControllerType": "NVMe"} if controller is Controller.NVME else {}),
         }
         has_ultra = any(self._storage(lun) is Storage.ULTRA for lun in range(len(disks)))

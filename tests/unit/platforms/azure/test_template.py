@@ -252,7 +252,7 @@ def test_disks_have_their_number_as_lun_whole_gib_and_go_with_the_machine() -> N
     assert [one.body["sku"]["name"] for one in made] == ["StandardSSD_LRS", "PremiumV2_LRS"]
     attached = machine_body(plan)["storageProfile"]["dataDisks"]
     assert [(one["lun"], one["caching"], one["deleteOption"]) for one in attached] == [
-        (0, "ReadOnly", "Delete"),
+        (0, "None", "Delete"),
         (1, "None", "Delete"),
     ]
 
@@ -268,7 +268,7 @@ def test_nobody_downloads_a_disk() -> None:
     assert {one.body["properties"]["networkAccessPolicy"] for one in of_type(plan, bodies.DISK)} == {"DenyAll"}
 
 
-def test_an_nvme_controller_is_asked_for_and_caches_nothing_of_data() -> None:
+def test_an_nvme_controller_is_asked_for() -> None:
     plain = order(profile(disks=(Disk(bus=Bus.NVME),)))
     storage = machine_body(plan_group(placed(plain, controller=Controller.NVME)))["storageProfile"]
     assert storage["diskControllerType"] == "NVMe"
