@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lisa_ci.platforms.azure import group, names, sweep
 from tests.chaos.azure_trial import AzureTrial, run_azure_trial
 
 SHORT = 56
@@ -81,3 +82,39 @@ def _row(kind: str, trials: Sequence[AzureTrial]) -> tuple[object, ...]:
             for name in ("untagged", "untold", "left", "touched", "wrong")
         ),
     )
+
+
+def _forget_tags(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(names, "tags", lambda _lease: {})
+
+
+def _sweep_everything(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sweep, "_due", lambda *_, **__: (True, "everything"))
+
+
+def _claim_deletion(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(group.ResourceGroup, "begin_delete", lambda self: setattr(self, "is_deleted", True))
+
+
+def _sweep_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(group.ResourceGroup, "begin_delete", lambda _self: None)
+    patch.setattr(sweep, "_begin", lambda _azure, _found: None)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "where"),
+    [
+        (_forget_tags, "untagged"),
+        (_sweep_everything, "touched"),
+        (_claim_deletion, "untold"),
+        (_sweep_nothing, "left"),
+    ],
+)
+def test_a_product_that_is_wrong_is_found(
+    spoil: Callable[[pytest.MonkeyPatch], None], where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    seed = 10  # a machine that is evicted, and nothing else
+    assert not run_azure_trial(seed, tmp_path / "right").broken
+    spoil(monkeypatch)
+    assert getattr(run_azure_trial(seed, tmp_path / "wrong"), where)
