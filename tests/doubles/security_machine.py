@@ -20,7 +20,7 @@ from lisa_ci.platforms.qemu import QemuPlatform
 from lisa_ci.platforms.qemu.platform import QemuMachines
 from lisa_ci.protocols import Machine
 
-BOOT = Timeouts(boot=timedelta(minutes=8), case=timedelta(minutes=3))
+BOOT = Timeouts(boot=timedelta(minutes=12), case=timedelta(minutes=3))
 SOON = timedelta(minutes=2)
 LIMIT = timedelta(minutes=5)
 FOLDER = PurePosixPath("/var/tmp/lisa-ci-suites/security")

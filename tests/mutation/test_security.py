@@ -122,7 +122,7 @@ PORTS = (
     ports("tcp", SSH_PORT),
 )
 
-HOST_WORLDS = (
+HOST_WORLDS: tuple[World, ...] = (
     World(
         check="secure-boot-state",
         good=EFI,
@@ -403,6 +403,25 @@ HOST_WORLDS = (
     World(check="fips", says="OpenSSL computes MD5", good=FIPS, wrong=("program openssl 'exit 0'",)),
 )
 
+BARE = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'
+FILTER = "case $* in *SystemCallFilter*) echo Operation not permitted >&2; exit 1 ;; esac"
+
+HOST_WORLDS = (
+    *HOST_WORLDS,
+    World(
+        check="seccomp",
+        says="mkdir worked under a filter",
+        good=("tree /run; mkdir -p /run/systemd/system", f"program systemd-run '{FILTER}; {BARE}'"),
+        wrong=(f"program systemd-run '{BARE}'",),
+    ),
+    World(
+        check="seccomp",
+        says="was not refused by the filter: broken",
+        good=("tree /run; mkdir -p /run/systemd/system", f"program systemd-run '{FILTER}; {BARE}'"),
+        wrong=(f"program systemd-run '{FILTER.replace('Operation not permitted', 'broken')}; {BARE}'",),
+    ),
+)
+
 NEIGHBOURS = ("passwords", "unowned-files", "world-writable", "setuid-programs", "no-execute", "core-dumps")
 
 
@@ -454,7 +473,7 @@ MACHINE_WORLDS = (
     ("apparmor-denies", ("program apparmor_parser 'exit 0'",), "what the profile does not allow was read"),
     (
         "seccomp",
-        ("program systemd-run 'while [ $1 != -- ]; do shift; done; shift; exec \"$@\"'",),
+        ('program systemd-run \'while [ "$1" != -- ]; do shift; done; shift; exec "$@"\'',),
         "mkdir worked under a filter",
     ),
     (
