@@ -78,12 +78,13 @@ need_initiator() {
   fi
 }
 
-discover() { # NAME ADDRESS...: each is told of, by the first
+discover() { # NAME ADDRESS...: each is asked, and tells of itself
   name=$1
   shift
-  said=$(timeout 40 iscsiadm -m discovery -t sendtargets -p "$1:$port" 2>&1) || fail "no discovery at $1: $said"
-  echo "$said"
   for address; do
+    said=$(timeout 40 iscsiadm -m discovery -t sendtargets -p "$address:$port" 2>&1) ||
+      fail "no discovery at $address: $said"
+    echo "$said"
     echo "$said" | grep -q "^$address:$port,[0-9]* $name\$" || fail "the target is not told of at $address: $said"
   done
 }

@@ -69,11 +69,11 @@ class Steps:
     def all(self) -> Sequence[Step]:
         takes: dict[str, Callable[[], Judged | Mapping[str, float] | None]] = {
             "device": self._verbs,
-            "pingpong": lambda: self._pingpong("rc", "-s", "4096", "-n", "500", "-c"),
-            "datagrams": lambda: self._pingpong("ud", "-s", "1024", "-n", "500"),
+            "pingpong": lambda: self._pingpong("rc", "-s", "4096", "-n", "100", "-c"),
+            "datagrams": lambda: self._pingpong("ud", "-s", "1024", "-n", "100"),
             "connection-manager": self._connection_manager,
-            "bandwidth": lambda: self._perftest("write_mbit_per_s", 4, "ib_write_bw", "-s", "65536", "-n", "400"),
-            "latency": lambda: self._perftest("send_typical_us", 5, "ib_send_lat", "-s", "64", "-n", "500"),
+            "bandwidth": lambda: self._perftest("write_mbyte_per_s", 4, "ib_write_bw", "-s", "65536", "-n", "200"),
+            "latency": lambda: self._perftest("send_typical_us", 5, "ib_send_lat", "-s", "64", "-n", "200"),
             "memory-limit": self._memory_limit,
             "port-state": self._port_state,
             "removal": self._removal,

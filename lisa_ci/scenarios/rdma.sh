@@ -92,11 +92,16 @@ serve() { # PROGRAM ARGUMENTS...
   exec "$@"
 }
 
+ended() { # PROGRAM STATUS OUTPUT: it did not end well
+  [ "$2" != 124 ] || fail "$1 did not end in 80 s"
+  fail "$1 ended with $2: $(echo "$3" | tail -n 1)"
+}
+
 pingpong() { # rc|ud SERVER ARGUMENTS...: METRIC
   program=ibv_$1_pingpong server=$2 kind=$1
   need "$program"
   shift 2
-  said=$(timeout 50 "$program" "$@" "$server" 2>&1) || fail "$program: $(echo "$said" | tail -n 1)"
+  said=$(timeout 80 "$program" "$@" "$server" 2>&1) || ended "$program" $? "$said"
   echo "$said"
   echo "$said" | awk -v kind="$kind" '
     / Mbit\/sec/ { printf "METRIC %s_mbit_per_s=%s\n", kind, $(NF - 1); rates++ }
@@ -106,14 +111,14 @@ pingpong() { # rc|ud SERVER ARGUMENTS...: METRIC
 
 rping_to() { # SERVER COUNT
   need rping
-  said=$(timeout 50 rping -c -a "$1" -C "$2" -V 2>&1) || fail "rping: $(echo "$said" | tail -n 1)"
+  said=$(timeout 80 rping -c -a "$1" -C "$2" -V 2>&1) || ended rping $? "$said"
 }
 
 perftest() { # NAME COLUMN PROGRAM ARGUMENTS...: METRIC NAME of the column of its last line of figures
   name=$1 column=$2
   shift 2
   need "$1"
-  said=$(timeout 80 "$@" 2>&1) || fail "$1: $(echo "$said" | tail -n 1)"
+  said=$(timeout 80 "$@" 2>&1) || ended "$1" $? "$said"
   echo "$said"
   echo "$said" | awk -v name="$name" -v column="$column" '
     /^ *[0-9]+ +[0-9]+ / { value = $column }

@@ -48,7 +48,7 @@ ANSWERS = {
     "make_device": b"lisa-rxe software\n",
     "gid": b"1\n",
     "pingpong": b"METRIC rc_mbit_per_s=100\n",
-    "perftest": b"METRIC write_mbit_per_s=100\n",
+    "perftest": b"METRIC write_mbyte_per_s=100\n",
 }
 
 
