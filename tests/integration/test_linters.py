@@ -13,7 +13,11 @@ from lisa_ci import cli
 
 ROOT = Path(__file__).parent.parent.parent
 TOOLS = Path(sys.executable).parent
-WORKFLOWS = [*sorted((ROOT / ".github/workflows").glob("*.yml")), *sorted((ROOT / "templates/workflows").glob("*.yml"))]
+WORKFLOWS = [
+    path
+    for folder in (".github/workflows", "templates/workflows", "templates/azure")
+    for path in sorted((ROOT / folder).glob("*.yml"))
+]
 SCRIPTS = [
     ROOT / ".ci/run",
     *sorted((ROOT / ".github/action").glob("*.sh")),
