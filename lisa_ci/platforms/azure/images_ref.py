@@ -228,7 +228,7 @@ def facts(properties: Mapping[str, Any]) -> ImageFacts:
     able = _mapping(properties.get("supportedCapabilities"))
     told = {
         str(one.get("name")): str(one.get("value"))
-        for one in properties.get("features") or ()
+        for one in _list(properties.get("features"))
         if isinstance(one, Mapping)
     }
     security = told.get("SecurityType") or able.get("supportedSecurityOption") or ""
@@ -267,6 +267,10 @@ def _is_left_out(version: Mapping[str, Any]) -> bool:
     publishing = _mapping(properties.get("publishingProfile"))
     is_excluded = publishing.get("excludeFromLatest") is True or properties.get("excludeFromLatest") is True
     return is_excluded or properties.get("provisioningState", "Succeeded") != "Succeeded"
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

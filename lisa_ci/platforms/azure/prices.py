@@ -6,10 +6,11 @@ agreement that a subscription has.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from lisa_ci.errors import PipelineError
 from lisa_ci.platforms.azure.answers import read_answer
@@ -58,7 +59,7 @@ def parse_prices(items: Sequence[Mapping[str, Any]]) -> Prices:
     for item in items:
         place, since = (str(item.get("armRegionName", "")).lower(), str(item.get("armSkuName", "")).lower()), ""
         price = item.get("retailPrice")
-        if not all(place) or not _is_hour_of_linux(item) or not isinstance(price, int | float) or price <= 0:
+        if not all(place) or not _is_hour_of_linux(item) or not _is_price(price):
             continue
         table = tables[str(item.get("skuName", "")).endswith(" Spot")]
         since = str(item.get("effectiveStartDate", ""))[:10]
@@ -74,6 +75,10 @@ def parse_prices(items: Sequence[Mapping[str, Any]]) -> Prices:
         currency=next(iter(currencies), "USD"),
         newest=_day(max(days, default="")),
     )
+
+
+def _is_price(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 def _day(text: str) -> date | None:

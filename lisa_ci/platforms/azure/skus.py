@@ -112,10 +112,10 @@ def _skus(row: Mapping[str, Any]) -> Iterator[Sku]:
     available = int(_number(told, "vCPUsAvailable") or cores)
     firmware = frozenset(_GENERATIONS[one] for one in _words(told, "HyperVGenerations", "V1") if one in _GENERATIONS)
     confidential = _CONFIDENTIAL.get(told.get("ConfidentialComputingType", ""), Confidential.NONE)
-    for region in row.get("locations") or ():
+    for region in _list(row.get("locations")):
         here = next((one for one in _dicts(row, "locationInfo") if _same(one.get("location"), region)), {})
         refused, refused_zones = _restrictions(row, str(region).lower())
-        zones = frozenset(map(str, here.get("zones") or ()))
+        zones = frozenset(map(str, _list(here.get("zones"))))
         yield Sku(
             name=name,
             family=family,
@@ -165,8 +165,12 @@ def _capabilities(told: object) -> dict[str, str]:
     }
 
 
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _dicts(row: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    return [one for one in row.get(key) or () if isinstance(one, dict)]
+    return [one for one in _list(row.get(key)) if isinstance(one, dict)]
 
 
 def _same(one: object, other: object) -> bool:
@@ -206,8 +210,7 @@ def _ultra_zones(told: Mapping[str, str], here: Mapping[str, Any], zones: frozen
     found = set(zones) if _flag(told, "UltraSSDAvailable") else set()
     for detail in _dicts(here, "zoneDetails"):
         if _flag(_capabilities(detail.get("capabilities")), "UltraSSDAvailable"):
-            names = detail.get("name") or detail.get("Name") or ()
-            found |= set(map(str, names if isinstance(names, list) else [names]))
+            found |= set(map(str, _list(detail.get("name") or detail.get("Name"))))
     return frozenset(found)
 
 
@@ -231,12 +234,12 @@ def _restrictions(row: Mapping[str, Any], region: str) -> tuple[str, dict[str, s
     for one in _dicts(row, "restrictions"):
         details = one.get("restrictionInfo")
         info = details if isinstance(details, dict) else {}
-        where = [str(name).lower() for name in (info.get("locations") or one.get("values") or ())]
+        where = [str(name).lower() for name in (_list(info.get("locations")) or _list(one.get("values")))]
         why = _REASONS.get(str(one.get("reasonCode")), str(one.get("reasonCode") or "restricted"))
         if region not in where:
             continue
         if one.get("type") == "Zone":
-            zones |= {str(zone): why for zone in info.get("zones") or ()}
+            zones |= {str(zone): why for zone in _list(info.get("zones"))}
         else:
             refused = refused or why
     return refused, zones

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from lisa_ci.model import Arch, Controller, Firmware, SecurityType
 from lisa_ci.platforms.azure.images_ref import (
     Blob,
     CommunityGallery,
+    ImageFacts,
     ManagedDisk,
     ManagedImage,
     Marketplace,
@@ -187,3 +190,18 @@ def test_latest_is_no_version_that_was_left_out_of_it_or_is_not_whole() -> None:
         {"name": "0.9.0"},
     ]
     assert candidates(versions) == ("1.0.0", "0.9.0")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = ["features", "osState", "supportedCapabilities", "storageProfile", "hyperVGeneration", "diskSizeGB", "plan"]
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), JSON))
+def test_any_answer_about_an_image_is_read(told: dict[str, Any]) -> None:
+    assert isinstance(facts(told), ImageFacts)
+    purchase(told)
+    candidates([{"name": "1.0.0", "properties": told}])

@@ -125,6 +125,9 @@ def test_a_kept_and_a_spot_machine_have_prices_of_their_own() -> None:
         {"unitOfMeasure": "1/Month"},
         {"retailPrice": 0},
         {"retailPrice": "0.1"},
+        {"retailPrice": True},
+        {"retailPrice": float("nan")},
+        {"retailPrice": float("inf")},
         {"armRegionName": ""},
     ],
 )
@@ -162,3 +165,21 @@ def test_a_file_without_a_price_is_a_mistake() -> None:
 def test_any_file_of_prices_is_read_or_refused(data: bytes) -> None:
     with pytest.raises(PipelineError):
         read_prices(data, "p")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["name", "currentValue", "limit"]), JSON))
+def test_any_counter_is_read_or_left_out(changes: dict[str, Any]) -> None:
+    assert len(parse_usage("eastus", [{**usage("cores", 0, 10), **changes}]).counters) <= 1
+
+
+@given(st.dictionaries(st.sampled_from(sorted(item(0.1))), JSON))
+def test_any_row_of_prices_is_read_or_left_out(changes: dict[str, Any]) -> None:
+    found = parse_prices([item(0.1, **changes)])
+    assert len(found.kept) + len(found.spot) <= 1

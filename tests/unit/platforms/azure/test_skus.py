@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lisa_ci.errors import PipelineError
@@ -158,9 +158,20 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(row())), JSON))
-def test_any_row_is_read_or_left_out(changes: dict[str, Any]) -> None:
-    parse_rows([{**row(), **changes}])
+PLACES = st.lists(
+    st.dictionaries(
+        st.sampled_from(["location", "zones", "zoneDetails", "type", "reasonCode", "restrictionInfo", "values"]),
+        JSON | st.dictionaries(st.sampled_from(["locations", "zones", "name", "capabilities"]), JSON),
+    ),
+    max_size=3,
+)
+
+
+@example(changes={"locations": 1}, places=[], limits=[])
+@example(changes={"locationInfo": 1}, places=[], limits=[])
+@given(st.dictionaries(st.sampled_from(sorted(row())), JSON), PLACES, PLACES)
+def test_any_row_is_read_or_left_out(changes: dict[str, Any], places: list[Any], limits: list[Any]) -> None:
+    parse_rows([{**row(), "locationInfo": places, "restrictions": limits, **changes}])
 
 
 @given(st.binary(max_size=200))
