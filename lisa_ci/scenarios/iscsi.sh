@@ -114,7 +114,7 @@ patience() { # NAME SECONDS: how long a lost session holds its I/O back
 log_in() { # NAME ADDRESS: prints the disk
   said=$(node "$1" -p "$2:$port" --login 2>&1) || fail "no login at $2: $said"
   within 30 has_disk "$1" "$2" || fail "a session to $2 stands, and no disk comes with it"
-  ! command -v udevadm >/dev/null 2>&1 || udevadm settle --timeout=20
+  ! command -v udevadm >/dev/null 2>&1 || udevadm settle --timeout=20 >/dev/null 2>&1 || :
   echo "/dev/$disk"
 }
 

@@ -48,7 +48,7 @@ find_card() { # ADDRESS: sets $card; a VLAN or a bond over it has the same addre
 
 card_of() { # ADDRESS: prints the name; waits for a card that was just put in
   within 30 find_card "$1" || fail "there is no network card $1"
-  ! command -v udevadm >/dev/null 2>&1 || udevadm settle --timeout=20
+  ! command -v udevadm >/dev/null 2>&1 || udevadm settle --timeout=20 >/dev/null 2>&1 || :
   find_card "$1" || fail "there is no network card $1"
   echo "$card"
 }
@@ -324,7 +324,7 @@ need() { # PROGRAM
 
 iperf() { # ARGUMENTS...: its JSON
   command -v iperf3 >/dev/null 2>&1 || skip "no iperf3 here (package iperf3)"
-  iperf3 -J "$@"
+  timeout 50 iperf3 -J "$@"
 }
 
 # ---- shapes of networks ------------------------------------------------------------------------------------------------
