@@ -36,8 +36,9 @@ SEEDED = (
 
 # All that the cases of a machine may leave: nothing. Cards come back when the last namespace is taken down.
 STATE = (
-    "sleep 2; ip -br link | sort; ls -A /var/run/netns 2>/dev/null; ls -d /tmp/lisa-ci-check.* 2>/dev/null;"
-    " ps -e -o comm= | grep -E '^(socat|dnsmasq|dhclient|iperf3|tcpdump|ping)$'; cat /proc/mounts | wc -l; true"
+    'sleep 2; for card in /sys/class/net/*/; do echo "$card $(cat $card/address) $(cat $card/mtu)"; done;'
+    " ls -A /var/run/netns /tmp 2>/dev/null; wc -l </proc/mounts;"
+    " ps -e -o comm= | grep -E '^(socat|dnsmasq|dhclient|iperf3|tcpdump|ping)$'; true"
 )
 
 
