@@ -66,13 +66,11 @@ class _Starting:
             self._guards.append(guard)
 
     def together(self, starts: Sequence[Callable[[], Member]]) -> Sequence[Member]:
-        with ThreadPoolExecutor(len(starts), thread_name_prefix="boot") as pool:
-            futures = [pool.submit(start) for start in starts]
-            try:
-                return _results(futures)
-            except BaseException:
-                self._end()
-                raise
+        with ThreadPoolExecutor(len(starts), thread_name_prefix="boot") as pool, ExitStack() as unless_all_are_up:
+            unless_all_are_up.callback(self._end)
+            members = _results([pool.submit(start) for start in starts])
+            unless_all_are_up.pop_all()
+        return members
 
     def _end(self) -> None:
         """Without its QEMU a boot that is waited for fails within a second."""
