@@ -51,18 +51,20 @@ timeouts: {{boot: 15m, case: 10m, leg: 60m}}
 UPSTREAM = """\
 schema: 1
 name: upstream
-description: Each program by kselftest's own runner; its line is kept.
+description: The same programs by kselftest's own runner; its lines are kept.
 driver: shell
 isolation: crash
-cases:
+cases: [{id: all, run: [./run], timeout: 60m}]
 """
 # Its time limit is for hardware; the one in lisa-ci's listing is longer where the machine is slower.
 RUN = r"""#!/bin/sh
+read -r words <tests
 cd ../kselftest/tree || exit 2
 sed -i 's/^export kselftest_default_timeout=45$/export kselftest_default_timeout=450/' kselftest/runner.sh
-./run_kselftest.sh -s -t "$1" 2>&1
+# shellcheck disable=SC2086
+./run_kselftest.sh -s $words 2>&1
 """
-LINE = re.compile(r"^(not ok|ok) 1 selftests: [^:]+: (\S+)(?: # (SKIP|TIMEOUT .*|exit=\d+))?$", re.MULTILINE)
+LINE = re.compile(r"^(not ok|ok) \d+ selftests: (\S+): (\S+)(?: # (SKIP|TIMEOUT .*|exit=\d+))?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +97,8 @@ def pipeline(folder: Path) -> None:
     shutil.copy(archive, folder / "kselftest/kselftest.tar.gz")
     (folder / "image.qcow2").symlink_to(field_image_path())
     (folder / "upstream").mkdir()
-    cases = "".join(f"  - {{id: {name}, run: [./run, '{test}']}}\n" for name, test in chosen(archive).items())
-    (folder / "upstream/suite.yaml").write_text(UPSTREAM + cases)
+    (folder / "upstream/suite.yaml").write_text(UPSTREAM)
+    (folder / "upstream/tests").write_text(" ".join(f"-t {test}" for test in chosen(archive).values()) + "\n")
     (folder / "upstream/run").write_text(RUN)
     (folder / "upstream/run").chmod(0o755)
     skip = ", ".join(f'"{glob}": "{why}"' for glob, why in LEFT_OUT.items())
@@ -115,14 +117,14 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     lisa_ci(folder, "run", "small", "--plan", "plan.json", "--out", "results")
     leg = files.LegFolder(folder / "results/small")
     results = {result.key: result for result in files.read_journal(leg.journal)}
+    said = {}
+    for ok, collection, program, why in LINE.findall(leg.case_log("upstream", "all").read_text(errors="replace")):
+        outcome = Outcome.FAILED if ok != "ok" else Outcome.SKIPPED if why == "SKIP" else Outcome.PASSED
+        said[f"{collection}:{program}"] = (outcome, why)
     found = []
-    for key, theirs in results.items():
-        if key.startswith("upstream#"):
-            line = LINE.search(leg.case_log("upstream", theirs.case).read_text(errors="replace"))
-            assert line is not None, f"{theirs.case}: {theirs.message}"
-            said = Outcome.FAILED if line[1] != "ok" else Outcome.SKIPPED if line[3] == "SKIP" else Outcome.PASSED
-            ours = results[f"kselftest#{theirs.case}"]
-            found.append(Pair(case=theirs.case, ours=ours, theirs=said, said=line[3] or ""))
+    for case, test in chosen(selftests()).items():
+        theirs, why = said[f"{test.partition(':')[0]}:{test.rpartition(':')[2].rpartition('/')[2]}"]
+        found.append(Pair(case=case, ours=results[f"kselftest#{case}"], theirs=theirs, said=why))
     (folder / "table.md").write_text(table([pair.ours for pair in found]))
     return found
 

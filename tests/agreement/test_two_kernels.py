@@ -75,6 +75,7 @@ def test_what_the_cloud_kernel_has_no_driver_for_is_mended_by_the_whole_one(fold
     told = compared(folder, "cloud-amd64", "amd64")
     assert {"boot#data-disks", "boot#disk-buses", "boot#network-cards"} <= cases(told, "fixed")
     assert told["facts"]["kernel"][0].endswith("cloud-amd64")
+    assert cases(told, "skip-reason") == set()
     assert told["same"] > 100
 
 
