@@ -29,7 +29,7 @@ MIB: Final = 16
 _BLOCKS: Final = 2 * MIB
 _FILE: Final = f"{STATE}/data"
 _LONG: Final = timedelta(seconds=150)
-_PATIENT, _QUICK = "120", "5"  # seconds that a lost session holds its I/O back
+_PATIENT, _QUICK = "240", "5"  # seconds that a lost session holds its I/O back
 
 
 class IscsiScenario:
@@ -179,7 +179,7 @@ class Steps:
 
             def cut() -> Mapping[str, float]:
                 self._pair.cut(self._wire)
-                self._pair.do("client", "await_state", NAME, "FAILED", "40")
+                self._pair.do("client", "await_state", NAME, "FAILED", "60", timeout=_LONG)
                 self._pair.mend(self._wire)
                 return self._logged_in_again()
 
@@ -192,7 +192,7 @@ class Steps:
 
             def restart() -> Mapping[str, float]:
                 self._pair.do("server", "end", "target", "KILL")
-                self._pair.do("client", "await_state", NAME, "FAILED", "40")
+                self._pair.do("client", "await_state", NAME, "FAILED", "60", timeout=_LONG)
                 address = self._wire.ipv4("server")
                 self._pair.do("server", "begin", "target", "300", "serve_target", address)
                 self._define([address])

@@ -105,10 +105,11 @@ secret() { # NAME USER SECRET: no user, no CHAP
     node "$1" -o update -n node.session.auth.password -v "$3"; } || fail "the secret cannot be set"
 }
 
+# A machine that is emulated on a busy host is silent for seconds.
 patience() { # NAME SECONDS: how long a lost session holds its I/O back
   { node "$1" -o update -n node.session.timeo.replacement_timeout -v "$2" &&
-    node "$1" -o update -n 'node.conn[0].timeo.noop_out_interval' -v 2 &&
-    node "$1" -o update -n 'node.conn[0].timeo.noop_out_timeout' -v 2; } || fail "the timeouts cannot be set"
+    node "$1" -o update -n 'node.conn[0].timeo.noop_out_interval' -v 5 &&
+    node "$1" -o update -n 'node.conn[0].timeo.noop_out_timeout' -v 15; } || fail "the timeouts cannot be set"
 }
 
 log_in() { # NAME ADDRESS: prints the disk
