@@ -31,8 +31,8 @@ def failed(message: str, detail: str = "") -> Judged:
 
 
 def passed_unless(message: str, detail: str = "") -> Judged:
-    """Failed where there is a message."""
-    return failed(message, detail) if message else Judged()
+    """Failed where there is a message; the detail is kept in both cases."""
+    return failed(message, detail) if message else Judged(detail=detail)
 
 
 def errored(message: str) -> Judged:

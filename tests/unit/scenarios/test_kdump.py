@@ -149,7 +149,10 @@ def run(world: World, *ids: str) -> dict[str, Result]:
 @pytest.mark.parametrize("wrong", ["", "late"])
 def test_in_a_right_world_all_cases_pass_and_the_files_are_taken_away(wrong: str) -> None:
     world = World(wrong=wrong)
-    assert {(result.outcome, result.message) for result in run(world).values()} == {(Outcome.PASSED, "")}
+    results = run(world)
+    assert {(result.outcome, result.message) for result in results.values()} == {(Outcome.PASSED, "")}
+    assert "form='flattened kdump'" in results["right-kernel"].detail
+    assert "sysrq: Trigger a crash" in results["last-words"].detail
     assert world.removed == [DUMP, "/var/crash/1/dmesg.1"]
 
 
