@@ -1,4 +1,4 @@
-"""What is behind the double's virtual machines: nothing, Debian's sshd on loopback, or a real QEMU machine."""
+"""What is behind the double's virtual machines: Debian's sshd on loopback, with the keys that cloud-init would read."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lisa_ci.model import Become, Profile, nic_address
-from lisa_ci.platforms.qemu import way_in
-from tests.doubles.azure.arm import Hosts, Stored
+from tests.doubles.azure.arm import Stored
 from tests.doubles.openssh import sshd_program
 
 _OWN = () if os.geteuid() == 0 else ("--user", "--map-current-user", "--keep-caps")
@@ -113,96 +111,3 @@ def sshd_hosts(folder: Path) -> Iterator[SshdHosts]:
         yield hosts
     finally:
         hosts.close()
-
-
-# ---- real machines -------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class QemuHosts:
-    """Each machine is an emulated one that boots the disk that was uploaded; ``disk`` fetches it to a path, as a VHD.
-
-    The image has no cloud-init: what that would have read reaches it as systemd's credentials.
-    """
-
-    folder: Path
-    disk: Callable[[Path], None]
-    port: int
-    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def address(self, number: int) -> str:
-        return f"127.0.9.{number % 250 + 2}"
-
-    def start(self, machine: Stored, address: str) -> None:
-        home = self.folder / f"{machine.group}-{machine.name}"
-        home.mkdir(parents=True, exist_ok=True)
-        base, overlay = home / "disk.vhd", home / "overlay.qcow2"
-        if not base.exists():
-            self.disk(base)
-            subprocess.run(
-                ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, overlay], check=True, timeout=60
-            )
-        told = cloud_config(machine)
-        entry = way_in.Entry(
-            user="root",
-            become=Become.NONE,
-            public_key=told["users"][0]["ssh_authorized_keys"][0],
-            host_private=told["ssh_keys"]["ed25519_private"],
-            host_public=told["ssh_keys"]["ed25519_public"],
-            networks=way_in.network_files(Profile(name="azure")),
-        )
-        words = []
-        for name, content in way_in.credentials(entry).items():
-            (home / name).write_bytes(content)
-            words += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={home / name}"]
-        net = f"user,id=net,restrict=on,hostfwd=tcp:{address}:{self.port}-:22"
-        self.running[machine.id] = subprocess.Popen(
-            [
-                *("qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", "q35", "-m", "768", "-smp", "2"),
-                *(("-accel", "kvm") if os.access("/dev/kvm", os.W_OK) else ("-accel", "tcg")),
-                *("-cpu", "max", "-drive", f"file={overlay},if=virtio,format=qcow2"),
-                *("-netdev", net, "-device", f"virtio-net-pci,netdev=net,mac={nic_address(0)}"),
-                *("-serial", f"file:{home / 'serial.log'}", "-device", "virtio-rng-pci", *words),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(home / "qemu.log").open("wb"),
-        )
-
-    def stop(self, machine: Stored) -> None:
-        process = self.running.pop(machine.id, None)
-        if process is not None:
-            process.kill()
-            process.wait(10)
-
-    def serial(self, machine: Stored) -> bytes:
-        log = self.folder / f"{machine.group}-{machine.name}" / "serial.log"
-        return log.read_bytes() if log.exists() else b""
-
-    def close(self) -> None:
-        for process in self.running.values():
-            process.kill()
-            process.wait(10)
-        self.running.clear()
-
-
-@dataclass
-class ByRegion:
-    """Other hosts in each region."""
-
-    hosts: Mapping[str, Hosts]
-
-    def _of(self, machine: Stored) -> Hosts:
-        return self.hosts[machine.body["location"]]
-
-    def address(self, number: int) -> str:
-        return f"127.0.7.{number % 250 + 2}"
-
-    def start(self, machine: Stored, address: str) -> None:
-        self._of(machine).start(machine, address)
-
-    def stop(self, machine: Stored) -> None:
-        self._of(machine).stop(machine)
-
-    def serial(self, machine: Stored) -> bytes:
-        return self._of(machine).serial(machine)
