@@ -74,8 +74,8 @@ pick() { # [BUS]: sets disk, device, serial, sectors: the largest of ours that n
   [ -n "$disk" ] || fail "no disk ${1:+on bus $1 }with a serial number lisa-ci-N is here, the profile says $LISA_CI_PROFILE_DISKS"
   device=/dev/$disk
   [ -b "$device" ] || fail "$disk has no device file"
-  for user in "/sys/block/$disk/holders"/*; do
-    [ ! -e "$user" ] || fail "$disk is in use by ${user##*/}"
+  for holder in "/sys/block/$disk/holders"/*; do
+    [ ! -e "$holder" ] || fail "$disk is in use by ${holder##*/}"
   done
   ! grep -q "^$device" /proc/mounts || fail "$disk is mounted"
 }
