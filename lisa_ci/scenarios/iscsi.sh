@@ -201,6 +201,7 @@ await_state() { # NAME STATE SECONDS: METRIC, how long it took
 gather() { # DISK...: one map over them, prints its device
   command -v multipathd >/dev/null 2>&1 || skip "no multipathd in the client (package multipath-tools)"
   need_module dm_multipath
+  : >"$state/gathered"
   if [ ! -e "$config" ]; then
     printf '%s\ndefaults {\n find_multipaths no\n polling_interval 2\n path_grouping_policy failover\n}\n' "$mark" >"$config"
     printf 'overrides {\n no_path_retry queue\n failback immediate\n}\n' >>"$config"
@@ -225,11 +226,15 @@ await_paths() { # COUNT DISK SECONDS
   within "$3" has_paths "$1" "${2##*/}" || fail "after $3 s $active paths are active, not $1"
 }
 
-scatter() { # the map goes, and multipathd as it was
-  [ ! -e "$config" ] || [ "$(head -n 1 "$config")" != "$mark" ] || rm -f "$config"
-  ! command -v multipathd >/dev/null 2>&1 || { multipath -F; [ ! -d /run/systemd/system ] || systemctl restart multipathd; }
-  return 0
-} 2>/dev/null
+scatter() { # the map goes, and multipathd is as it was
+  [ -e "$state/gathered" ] || return 0
+  multipath -F
+  if [ -e "$config" ] && [ "$(head -n 1 "$config")" = "$mark" ]; then
+    rm -f "$config"
+  fi
+  [ ! -d /run/systemd/system ] || systemctl restart multipathd
+  rm -f "$state/gathered"
+} >/dev/null 2>&1
 
 # ---- the end -------------------------------------------------------------------------------------------------------------
 
