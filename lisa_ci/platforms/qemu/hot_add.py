@@ -67,10 +67,13 @@ class HotAdd:
 
     def removal_problem(self, name: str) -> str:
         """Why it must not be asked for; '' where it may."""
-        if self._named(name).is_processor and self._accelerator is Accelerator.TCG:
-            # The thread's translation blocks are freed twice (seen with 7.2: "double free or corruption").
+        is_processor = self._named(name).is_processor
+        if self._accelerator is not Accelerator.TCG:
+            return ""
+        # Seen with 7.2: the thread's translation blocks are freed twice ("double free or corruption").
+        if is_processor:
             return "QEMU aborts when an emulated processor is taken away"
-        return ""
+        return "an emulated machine fell silent when its new memory was taken offline"
 
     def remove(self, name: str, timeout: timedelta) -> bool:
         """Ask for its removal; False where the machine does not let go of it in time. ProvisioningError."""

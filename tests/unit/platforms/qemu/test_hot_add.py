@@ -95,14 +95,16 @@ def test_what_the_machine_holds_on_to_stays(qmp: Qmp) -> None:
     assert qmp.backends
 
 
-def test_an_emulated_processor_is_never_taken_away(qmp: Qmp) -> None:
+def test_nothing_is_taken_away_from_an_emulated_machine(qmp: Qmp) -> None:
     hot = room(qmp, accelerator=Accelerator.TCG)
     name = hot.add_processor()
     assert "aborts" in hot.removal_problem(name)
     with pytest.raises(ProvisioningError, match="stays: QEMU aborts"):
         hot.remove(name, AT_ONCE)
     assert name in qmp.devices
-    assert hot.removal_problem(hot.add_memory(256)) == ""
+    assert "fell silent" in hot.removal_problem(hot.add_memory(256))
+    with_kvm = room(Qmp())
+    assert with_kvm.removal_problem(with_kvm.add_memory(256)) == ""
 
 
 def test_a_profile_without_hotplug_has_no_room(qmp: Qmp) -> None:
