@@ -151,7 +151,7 @@ class TestNvmeFunctions:
             cases = [case.id for case in suite("sriov").cases or () if not unmet(case.requires, profile.capabilities)]
             assert len(cases) == 4
             results = {case: found.case("sriov", case) for case in cases}
-            results |= {case: found.case("storage", case) for case in ("serials", "nvme-namespaces", "queues")}
+            results |= {case: found.case("storage", case) for case in ("serials", "nvme-identify", "queues")}
             assert {name: one.message for name, one in results.items() if one.outcome is not Outcome.PASSED} == {}
             more = found.case("sriov", "nvme-vfs-claimed", facts={"LISA_CI_PROFILE_DISKS": "lisa-ci-0:nvme:512:2:2:3"})
             assert "can have 2 virtual functions, the profile says 3" in more.message
