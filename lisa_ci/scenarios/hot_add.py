@@ -321,7 +321,9 @@ def read_shape(text: str) -> Shape:
     told = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
     def numbers(name: str) -> tuple[int, ...]:
-        return tuple(int(word) for word in told.get(name, "").split() if word.isdigit() and len(word) < 8)
+        return tuple(
+            int(word) for word in told.get(name, "").split() if word.isascii() and word.isdigit() and len(word) < 8
+        )
 
     size = told.get("block_hex", "")
     return Shape(
@@ -344,6 +346,6 @@ def _counted(ranges: str) -> int:
     total = 0
     for part in ranges.split(","):
         first, _, last = part.partition("-")
-        if first.isdigit() and len(first) < 8:
+        if first.isascii() and first.isdigit() and len(first) < 8:
             total += max(0, (_number(last) if last else int(first)) - int(first) + 1)
     return total

@@ -156,7 +156,7 @@ class _Story:
     def reserved(self) -> Judged:
         self.before = _state(self.machine)
         size = self.before.get("reserved", "")
-        if not size.isdigit():
+        if not (size.isascii() and size.isdigit()):
             return failed("this kernel knows no crash kernel (no /sys/kernel/kexec_crash_size)")
         return passed_unless(
             "" if int(size) else "no memory is set aside: the command line has no crashkernel= that fits"
