@@ -390,8 +390,10 @@ class TestLeaving:
     def test_a_cancelled_job_starts_the_deletion_and_waits_for_nothing(
         self, world: World, signal: BaseException
     ) -> None:
-        with pytest.raises(type(signal)), world.machines():
-            world.arm.requests.clear()
+        leg = contextlib.ExitStack()
+        leg.enter_context(world.machines())
+        world.arm.requests.clear()
+        with pytest.raises(type(signal)), leg:
             raise signal
         deletes = [number for number, one in enumerate(world.arm.requests) if one.startswith("DELETE")]
         assert len(deletes) == 1

@@ -8,7 +8,11 @@ from lisa_ci.model import Receipt
 from lisa_ci.reporting.receipts import LegReceipt, section
 
 UNTIL = datetime(2026, 11, 28, 18, 0, tzinfo=UTC)
-MADE = ("Microsoft.Compute/virtualMachines/m0", "Microsoft.Compute/disks/m0-os", "Microsoft.Network/networkInterfaces/n")
+MADE = (
+    "Microsoft.Compute/virtualMachines/m0",
+    "Microsoft.Compute/disks/m0-os",
+    "Microsoft.Network/networkInterfaces/n",
+)
 
 
 def receipt(*left: str) -> LegReceipt:
