@@ -53,6 +53,12 @@ def agreement(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Seeded wrong worlds: the case that claims it fails, the others do not. Needs root, and some of it QEMU."""
+    session.run("pytest", "tests/mutation", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Side by side with the peers; see benchmarks/README.md."""
     session.run("python", "benchmarks/overhead.py", *session.posargs)
