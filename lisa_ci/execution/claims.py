@@ -235,6 +235,10 @@ def _nic_queues(profile: Profile, seen: Hardware) -> str:
     return ""
 
 
+def _rdma(profile: Profile, seen: Hardware) -> str:
+    return f"{_claims(profile, 'rdma')}, the machine has no such device" if profile.rdma and not seen.has_rdma else ""
+
+
 def _hotplug(profile: Profile, seen: Hardware) -> str:
     if not profile.hotplug or seen.slots:
         return ""
@@ -259,5 +263,9 @@ _CHECKED: Final[Mapping[str, Check]] = dict(
         _equal("tpm", lambda seen: seen.has_tpm),
         _equal("secure_boot", lambda seen: seen.secure_boot),
         ("hotplug", _hotplug),
+        _at_least("gpus", lambda seen: seen.gpus),
+        _at_least("fpgas", lambda seen: seen.fpgas),
+        ("rdma", _rdma),
+        _equal("confidential", lambda seen: seen.confidential),
     )
 )

@@ -88,6 +88,15 @@ for device in /sys/bus/pci/devices/*; do
   for card in "$device"/net/*/master; do [ -e "$card/device" ] && enslaved=1; done
   say vfs "$class|$total|$enslaved"
 done
+for device in /sys/bus/pci/devices/*; do
+  first "$device/class"; class=$value
+  first "$device/vendor"
+  case $class in 0x03* | 0x0580* | 0x12* | 0x0207*) say special "$class|$value" ;; esac
+done
+for device in /sys/class/infiniband/*; do [ -e "$device" ] && say verbs "${device##*/}"; done
+for device in sev-guest tdx_guest; do [ -e "/sys/class/misc/$device" ] && say report "$device"; done
+# What the kernel says of itself at its start (arch/x86/coco, since Linux 5.17), where its log still has it.
+say encryption "$(dmesg | sed -n 's/.*Memory Encryption Features active: *//p' | tail -n 1)"
 say end
 """
 
@@ -119,6 +128,7 @@ class Hardware:
     the kernel uses. ``undriven``: ``nic``, or the bus of disks, of which a device has no driver. ``secure_boot`` None:
     the kernel does not show the firmware's variables. ``slots`` take devices while the machine runs. ``nvme_vfs`` are
     the virtual functions that one controller can be asked for; ``nic_vfs`` those of all cards, asked for or at work.
+    ``confidential`` as in ``model.Confidential``.
     """
 
     arch: str = ""
@@ -135,6 +145,10 @@ class Hardware:
     slots: int = 0
     nvme_vfs: int = 0
     nic_vfs: int = 0
+    gpus: int = 0
+    fpgas: int = 0
+    has_rdma: bool = False
+    confidential: str = "none"
 
 
 def read_hardware(text: str) -> Hardware | None:
@@ -150,6 +164,7 @@ def read_hardware(text: str) -> Hardware | None:
     def one(name: str) -> str:
         return told.get(name, [""])[0]
 
+    special = [_special(text) for text in told.get("special", ())]
     vfs = [(kind, _number(total), _number(serving)) for kind, total, serving in map(_vfs, told.get("vfs", ()))]
     return Hardware(
         arch=_ARCHES.get(one("arch"), one("arch")),
@@ -168,6 +183,10 @@ def read_hardware(text: str) -> Hardware | None:
         nvme_vfs=max((total for kind, total, _ in vfs if kind == "nvme"), default=0),
         nic_vfs=max(sum(n[1] for n in vfs if n[0] == "nic"), sum(n[2] for n in vfs if n[0] == "nic")),
         undriven=frozenset(filter(None, map(_undriven, told.get("undriven", ())))),
+        gpus=special.count("gpu"),
+        fpgas=special.count("fpga"),
+        has_rdma="verbs" in told or "rdma" in special,
+        confidential=_confidential(told.get("report", ()), one("encryption")),
     )
 
 
@@ -201,6 +220,37 @@ def _vfs(text: str) -> tuple[str, str, str]:
     """Kind of a PCI function, the virtual functions that it can be asked for, 1 for one that is virtual itself."""
     kind, total, serving = _parts(text, 3)
     return "nic" if kind.startswith("0x02") else _CLASSES.get(kind[:6], ""), total, serving
+
+
+# PCI classes (pci.ids): displays, processing accelerators, memory controllers, InfiniBand. Emulated screens and those
+# of management controllers are no GPUs. The suite gpu has the same table.
+_SCREENS: Final = frozenset({"0x1234", "0x1af4", "0x1013", "0x15ad", "0x1414", "0x1b36", "0x1a03", "0x102b"})
+_GPU_MAKERS: Final = frozenset({"0x10de", "0x1002", "0x1da3"})
+_FPGA_MAKERS: Final = frozenset({"0x10ee", "0x8086", "0x1172"})
+
+
+def _special(text: str) -> str:
+    """``gpu``, ``fpga`` or ``rdma``; '' for another PCI function."""
+    kind, vendor = _parts(text, 2)
+    match kind[:6]:
+        case "0x0300" | "0x0302" | "0x0380":
+            return "" if vendor in _SCREENS else "gpu"
+        case "0x1200":
+            return "gpu" if vendor in _GPU_MAKERS else "fpga" if vendor in _FPGA_MAKERS else ""
+        case "0x0580":
+            return "fpga" if vendor == "0x10ee" else ""
+        case "0x0207":
+            return "rdma"
+    return ""
+
+
+def _confidential(devices: Sequence[str], features: str) -> str:
+    """By the device that gives reports, else by what the kernel says of its memory: ``AMD SEV SEV-ES SEV-SNP``."""
+    if "sev-guest" in devices or "SEV-SNP" in features.split():
+        return "sev-snp"
+    if "tdx_guest" in devices or "TDX" in features.split():
+        return "tdx"
+    return "none"
 
 
 def _disk(text: str) -> SeenDisk:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lisa_ci.execution.claims import claimed_falsely, verify
 from lisa_ci.execution.hardware import read_hardware
-from lisa_ci.model import Bus, Case, Disk, Endpoint, Firmware, Nic, Profile, Suite
+from lisa_ci.model import Bus, Case, Confidential, Disk, Endpoint, Firmware, Nic, Profile, Suite
 
 PROFILE = Profile(
     name="p",
@@ -244,6 +244,45 @@ def test_a_flood_of_facts_is_cut() -> None:
 def test_each_wrong_world_of_a_rich_profile_makes_exactly_its_claim_false(old: str, new: str, names: set[str]) -> None:
     assert old in RICH_TEXT
     assert set(verify(RICH, RICH_TEXT.replace(old, new))) == names
+
+
+SPECIAL = Profile(name="special", gpus=2, fpgas=1, rdma=True, confidential=Confidential.SEV_SNP)
+SPECIAL_TEXT = """\
+arch=x86_64
+firmware=bios
+cpus=0-1
+memory_kib=983048
+special=0x030000|0x1414
+special=0x030200|0x10de
+special=0x120000|0x1002
+special=0x120000|0x10ee
+special=0x020700|0x15b3
+verbs=mlx5_ib0
+report=sev-guest
+encryption=AMD SEV SEV-ES SEV-SNP
+end=
+"""
+
+
+def test_what_no_emulation_gives_is_found_where_it_is() -> None:
+    assert {name for name in verify(SPECIAL, SPECIAL_TEXT) if name != "nics"} == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("0x030200|0x10de", "0x030000|0x1234", "gpus"),
+        ("special=0x120000|0x1002\n", "", "gpus"),
+        ("0x120000|0x10ee", "0x058000|0x15b3", "fpgas"),
+        ("special=0x020700|0x15b3\nverbs=mlx5_ib0\n", "", "rdma"),
+        ("report=sev-guest\nencryption=AMD SEV SEV-ES SEV-SNP", "encryption=AMD SEV SEV-ES", "confidential"),
+        ("report=sev-guest\nencryption=AMD SEV SEV-ES SEV-SNP", "report=tdx_guest", "confidential"),
+        ("report=sev-guest\nencryption=AMD SEV SEV-ES SEV-SNP", "encryption=Intel TDX", "confidential"),
+    ],
+)
+def test_a_machine_without_it_makes_the_claim_a_false_one(old: str, new: str, name: str) -> None:
+    assert old in SPECIAL_TEXT
+    assert {one for one in verify(SPECIAL, SPECIAL_TEXT.replace(old, new)) if one != "nics"} == {name}
 
 
 def test_a_machine_with_secure_boot_is_not_one_without() -> None:
