@@ -214,8 +214,9 @@ _PROFILES_TAIL: Final = """
 
 After the login, and before a case is believed, the machine is asked for its hardware: architecture, firmware,
 processors, memory, disks by serial number, size and bus, namespaces, queues, virtual functions, NICs by address and
-model, NUMA nodes, TPM, Secure Boot, slots for hot-plug. What is not there makes the claim false, and nothing is known
-about the image then: a case that asked for it is ERRORED.
+model, NUMA nodes, TPM, Secure Boot, slots for hot-plug, links and machines, GPUs, FPGAs, InfiniBand's verbs, SEV-SNP or
+TDX. What is not there makes the claim false, and nothing is known about the image then: a case that asked for it is
+ERRORED.
 
 - **A device without a driver is there.** That it does not work is the image's failure, which cases find.
 - **Memory** may be less by a sixteenth, and by 64 MiB at least, which firmware keeps; by a quarter where the kernel
@@ -223,7 +224,7 @@ about the image then: a case that asked for it is ERRORED.
 - **Counts** are "at least"; firmware, architecture, TPM and Secure Boot are "equal".
 - **A machine that already runs** (platform `ssh`) has serial numbers and addresses of its own, so that there counts,
   buses and sizes are compared; one disk is taken for its own.
-- Not checked: `platform`, `machines`, `outbound`. No machine can tell them about itself.
+- Not checked: `platform` and `outbound`. No machine can tell them about itself.
 
 ## What there is no profile for
 
