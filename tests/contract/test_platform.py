@@ -13,7 +13,7 @@ import pytest
 
 from lisa_ci import image
 from lisa_ci.errors import LisaCiError, ProvisioningError
-from lisa_ci.model import Access, Arch, Azure, Endpoint, ImageSource, Lease, Nic, Profile, Subject, Timeouts
+from lisa_ci.model import Access, Azure, Endpoint, ImageSource, Lease, Nic, Profile, Subject, Timeouts
 from lisa_ci.platforms.azure.lro import Clock
 from lisa_ci.platforms.azure.platform import AzurePlatform
 from lisa_ci.platforms.azure.provisioning import Doors
@@ -53,7 +53,7 @@ def _qemu(folder: Path) -> Iterator[Given]:
         platform=QemuPlatform(),
         good=(profile, _disk(demo_image_path()), Access()),
         dead=(profile, _disk(make_disk(folder)), Access()),
-        wrong=Profile(name="wrong", arch=Arch.AARCH64, nics=(Nic(model="none"),)),
+        wrong=Profile(name="wrong", nics=(Nic(model="none"),)),
     )
 
 
