@@ -47,6 +47,12 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def field(session: nox.Session) -> None:
+    """The real tests that take minutes each where QEMU emulates, beside the third of them that ``real`` has."""
+    session.run("pytest", "tests/integration", "-m", "field", "--durations=15", *session.posargs)
+
+
+@nox.session
 def agreement(session: nox.Session) -> None:
     """Upstream's own runners, and two kernels, beside ours in real machines: half an hour where QEMU emulates."""
     session.run("pytest", "tests/agreement", *session.posargs)

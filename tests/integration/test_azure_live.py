@@ -31,9 +31,7 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(autouse=True)
-def _only_when_asked(pytestconfig: pytest.Config) -> None:
-    if "live" not in (pytestconfig.getoption("-m") or ""):
-        pytest.skip("costs money: pytest -m live")
+def _subscription() -> None:
     assert os.environ.get("AZURE_SUBSCRIPTION_ID"), "AZURE_SUBSCRIPTION_ID names the subscription"
 
 

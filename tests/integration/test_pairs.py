@@ -115,10 +115,12 @@ def test_the_machines_are_two_and_each_is_itself(given: Given) -> None:
     assert set(claims.ask(given.client, PAIR, timeout=SOON)) == {"machines"}
 
 
+@pytest.mark.field
 def test_packets_of_any_size_pass_and_a_pulled_cable_is_seen(given: Given) -> None:
     assert_passed(results_of(given, PairNetworkScenario(), "link", "mtu", "vlan", "carrier", "nic-leaves"))
 
 
+@pytest.mark.field
 def test_a_bond_fails_over_while_bytes_stream(given: Given) -> None:
     found = results_of(given, PairNetworkScenario(), "link", "bond")
     assert_passed(found)

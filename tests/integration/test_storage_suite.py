@@ -107,9 +107,8 @@ class TestOnEveryBus:
     def test_a_case_passes_and_leaves_nothing(self, every_bus: StorageMachine, case: str) -> None:
         result = every_bus.case("storage", case)
         assert (result.outcome, result.message) == (Outcome.PASSED, "")
-        left = every_bus.machine.run(
-            "sh", "-c", "ls /dev/mapper | grep -v control; ls -d /tmp/lisa-ci-* /var/tmp/lisa-ci-world* 2>/dev/null", timeout=TIMEOUT
-        )
+        look = "ls /dev/mapper | grep -v control; ls -d /tmp/lisa-ci-* /var/tmp/lisa-ci-world* 2>/dev/null"
+        left = every_bus.machine.run("sh", "-c", look, timeout=TIMEOUT)
         assert left.output.decode().strip() == ""
 
     @pytest.mark.parametrize(
