@@ -37,7 +37,8 @@ SEEDED = (
 # All that the cases of a machine may leave: nothing, but for iproute2's own empty folder of names. Cards come back when
 # the last namespace is taken down.
 STATE = (
-    'mkdir -p /run/netns; sleep 2; for card in /sys/class/net/*/; do echo "$card $(cat $card/address) $(cat $card/mtu)"; done;'
+    "mkdir -p /run/netns; sleep 2; "
+    'for card in /sys/class/net/*/; do echo "$card $(cat $card/address) $(cat $card/mtu)"; done;'
     " ls -A /var/run/netns /tmp 2>/dev/null; wc -l </proc/mounts;"
     " ps -e -o comm= | grep -E '^(socat|dnsmasq|dhclient|iperf3|tcpdump|ping)$'; true"
 )
