@@ -256,6 +256,8 @@ class Transcript:
         if self._running is None or frame.number != self._running:
             raise ProtocolError(f"END of case {frame.number} when {self._expectation()}")
         facts = _pairs(frame.payload)
+        if facts.get("token") != self._token:  # whatever else got into the stream cannot know it
+            raise ProtocolError(f"END of case {frame.number} is not from our runner")
         is_timed_out = _number(facts, "timeout") == 1
         cpu = _number(facts, "cpu_us")
         completed = Completed(

@@ -210,7 +210,7 @@ start() { # NUMBER LIMIT KEY
 finish() { # STATUS WALL CPU PEAK TAINT DIRT HEAD TAIL DROPPED LOST; its processes and its output have come to an end
   hand_over "$current" "$7" "$scratch/$current.head"
   hand_over "$current" "$8" "$scratch/$current.tail"
-  facts="exit=$1 wall_ms=$2 cpu_us=$3 memory=$4 taint=$5 dirt=$6 dropped=$9 lost=${10} timeout=$timed_out"
+  facts="token=$token exit=$1 wall_ms=$2 cpu_us=$3 memory=$4 taint=$5 dirt=$6 dropped=$9 lost=${10} timeout=$timed_out"
   if [ -n "$following" ]; then
     held="END $current ${#facts}
 $facts"
@@ -416,7 +416,8 @@ lisa_case() { # NUMBER KEY LIMIT(1/100 s) AHEAD WATCH SETUP COUNT NAME=VALUE... 
 
 # ---- replay: a connection was cut, the machine lives ---------------------------------------------------------------
 
-replay() { # NUMBER: tells how the cases behind NUMBER ended, then which one was interrupted
+replay() { # NUMBER TOKEN: tells how the cases behind NUMBER ended, then which one was interrupted
+  answer=$2
   : >"$folder/cases" # one that has not begun yet shall find nothing to do
   i=0
   supervisor=
@@ -482,7 +483,7 @@ tell_again() { # OFFSET STATUS WALL CPU PEAK TAINTS DIRT
   frame START "$here" "$key"
   hand_over "$here" "$head" "$scratch/$number.head"
   hand_over "$here" "$tail" "$scratch/$number.tail"
-  frame END "$here" "exit=$2 wall_ms=$3 cpu_us=$4 memory=$5 taint=$6 dirt=$7 dropped=$dropped lost=$lost timeout=$timed_out"
+  frame END "$here" "token=$answer exit=$2 wall_ms=$3 cpu_us=$4 memory=$5 taint=$6 dirt=$7 dropped=$dropped lost=$lost timeout=$timed_out"
 }
 
 read_kept() { # HEAD TAIL DROPPED LOST

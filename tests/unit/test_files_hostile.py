@@ -161,7 +161,7 @@ def test_a_journal_that_is_cut_off_anywhere_keeps_every_whole_line(tmp_path: Pat
 
 
 HELLO = b"protocol=1 token=t session=1"
-END = b"exit=1 wall_ms=1 cpu_us=- memory=- taint=0:0 dirt=- dropped=0 lost=0 timeout=0"
+END = b"token=t exit=1 wall_ms=1 cpu_us=- memory=- taint=0:0 dirt=- dropped=0 lost=0 timeout=0"
 KEYS = ["boot#a", "boot#b", "boot#c"]
 
 

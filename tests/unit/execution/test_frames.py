@@ -27,7 +27,7 @@ from lisa_ci.execution.frames import (
 
 KEYS = ["boot#a", "boot#b", "userland#c"]
 HELLO = b"protocol=1 token=t session=1 groups= kmsg=1"
-END = b"exit=3 wall_ms=1250 cpu_us=2500 memory=4096 dropped=7 lost=0 timeout=0"
+END = b"token=t exit=3 wall_ms=1250 cpu_us=2500 memory=4096 dropped=7 lost=0 timeout=0"
 
 
 def raw(kind: str, number: int, payload: bytes = b"") -> bytes:
@@ -116,7 +116,15 @@ def test_what_a_login_prints_before_the_runner_speaks_is_dropped() -> None:
         ([raw("HELLO", 0, HELLO), raw("BYE", 0)], "BYE when case 1"),
         ([raw("HELLO", 0, HELLO), raw("START", 1, b"boot#a"), raw("START", 2, b"boot#b")], "when case 1 .boot#a. runs"),
         ([raw("HELLO", 0, HELLO), raw("START", 1, b"boot#a"), raw("END", 2, END)], "END of case 2"),
-        ([raw("HELLO", 0, HELLO), raw("START", 1, b"boot#a"), raw("END", 1, b"exit=1")], "END with"),
+        (
+            [raw("HELLO", 0, HELLO), raw("START", 1, b"boot#a"), raw("END", 1, END.replace(b"token=t", b"token=x"))],
+            "not from our runner",
+        ),
+        (
+            [raw("HELLO", 0, HELLO), raw("START", 1, b"boot#a"), raw("END", 1, END.removeprefix(b"token=t "))],
+            "not from our runner",
+        ),
+        ([raw("HELLO", 0, HELLO), raw("START", 1, b"boot#a"), raw("END", 1, b"token=t exit=1")], "END with"),
         ([raw("HELLO", 0, HELLO), raw("START", 1, b"boot#a"), raw("END", 1, END + b" \xff")], "not NAME=VALUE"),
         ([raw("HELLO", 0, HELLO), raw("START", 1, b"boot#a"), *[raw("DATA", 1, b"x")] * 3], "DATA of case 1"),
         ([whole_leg(), raw("BEAT", 0)], "after the end"),

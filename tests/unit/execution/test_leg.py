@@ -41,7 +41,8 @@ from lisa_ci.model import (
 from tests.doubles.local_machine import LocalMachine, LocalPlatform, SnapshotMachines
 
 STAGES = ["provision", "prepare", "inventory", "cases", "collect", "destroy"]
-END = "exit={exit} wall_ms=10 cpu_us=- memory=- dropped=0 lost=0 timeout=0"
+TOKEN = "0123456789abcdef"  # in the place of the one that the leg draws
+END = f"token={TOKEN} exit={{exit}} wall_ms=10 cpu_us=- memory=- dropped=0 lost=0 timeout=0"
 CONSOLE = b"x" * 20000 + b"Kernel panic"
 OK: Mapping[str, Outcome] = {f"boot#{name}": Outcome.PASSED for name in "abc"}
 
@@ -59,9 +60,9 @@ class ScriptedChannel:
         for number, key in enumerate(keys, 1):
             yield f"START {number} {len(key)}\n{key}".encode()
             if key in at:
-                yield at[key]()
+                yield at[key]().replace(TOKEN.encode(), token.encode())
             else:
-                end = END.format(exit=0)
+                end = END.format(exit=0).replace(TOKEN, token)
                 yield f"END {number} {len(end)}\n{end}".encode()
         yield b"BYE 0 0\n"
 
@@ -81,6 +82,7 @@ class ReplayChannel(ScriptedChannel):
     def __init__(self, token: str, frames: bytes) -> None:
         hello = f"protocol=1 token={token}"
         self.sent = []
+        frames = frames.replace(TOKEN.encode(), token.encode())
         self._steps = iter([f"HELLO 0 {len(hello)}\n{hello}".encode() + frames + b"ABORT 0 3\ncut"])
 
 
