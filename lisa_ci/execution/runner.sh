@@ -443,7 +443,7 @@ replay() { # NUMBER TOKEN: tells how the cases behind NUMBER ended, then which o
   [ "$last" -le "$done" ] || end_tree KILL "$last"
   i=0
   # A case that was over has its output with the keeper, but for one that somebody held open.
-  while [ "$i" -lt 20 ] && [ "$done" -gt 0 ] && ! grep -q "^$done " "$scratch/kept"; do
+  while [ "$i" -lt 50 ] && [ "$done" -gt 0 ] && ! grep -q "^$done " "$scratch/kept" && kill -0 "$keeper" 2>/dev/null; do
     i=$((i + 1))
     sleep 0.1 2>/dev/null || sleep 1
   done
