@@ -497,8 +497,12 @@ if [ "${3-}" = replay ]; then
   replay "$4" "$token"
   exit
 fi
-if [ -e "$folder/run" ]; then # what a runner before us kept for a replay
-  read -r rest rest scratch rest <"$folder/run"
+if [ -e "$folder/run" ]; then # of a runner before us that nobody asked again, or what it kept for that
+  read -r earlier rest scratch rest <"$folder/run"
+  for entry in $(grep -lsa -e "${earlier:-none}" /proc/[0-9]*/cmdline /proc/[0-9]*/environ); do
+    entry=${entry#/proc/}
+    kill -s KILL "${entry%%/*}" 2>/dev/null
+  done
   case $scratch in */lisa-ci-run.*) rm -rf "$scratch" ;; esac
 fi
 places=
