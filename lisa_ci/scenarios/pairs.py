@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.resources import files as resources
+from itertools import islice
 from typing import Final
 
+from lisa_ci.figures import figure
 from lisa_ci.model import Completed
 from lisa_ci.protocols import Machine, Machines, SupportsLinks
 from lisa_ci.scenarios.steps import Judged, failed, said, skipped
@@ -28,7 +30,6 @@ _WORD: Final = """mkdir -p "$1" && cat >"$1/new.$$" && mv "$1/new.$$" "$1/words"
 folder=$1
 shift
 exec sh "$folder/words" "$@" </dev/null"""
-_METRIC: Final = re.compile(rb"^METRIC ([a-z][a-z0-9_]{0,59})=([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*$", re.MULTILINE)
 _METRICS: Final = 50
 _FAIL: Final = re.compile(rb"^FAIL: (.*)$", re.MULTILINE)
 _SKIP: Final = re.compile(rb"^SKIP: (.*)$", re.MULTILINE)
@@ -150,7 +151,8 @@ def judged(done: Completed, what: str) -> Judged:
 
 def metrics_in(output: bytes) -> Mapping[str, float]:
     """The figures among what was printed, 50 at most."""
-    return {name.decode(): float(value) for name, value in _METRIC.findall(output)[:_METRICS]}
+    lines = output.decode("utf-8", "replace").split("\n")
+    return dict(islice(filter(None, map(figure, lines)), _METRICS))
 
 
 def guarded(take: Callable[[], Judged | Mapping[str, float] | None], tidy: Callable[[], None]) -> Callable[[], Judged]:
