@@ -34,6 +34,7 @@ FIELD_PACKAGES = (
     *("tcpdump", "wireguard-tools", "ibverbs-providers", "ibverbs-utils", "perftest", "rdma-core", "rdmacm-utils"),
     *("apparmor", "efibootmgr", "hwloc-nox", "kexec-tools", "keyutils", "makedumpfile", "mokutil", "numactl"),
     *("grub-efi-amd64-signed", "libcap2-bin", "openssl", "shim-signed", "stress-ng", "tpm2-tools", "util-linux-extra"),
+    *("libasan8", "libubsan1"),  # kselftest's openat2 is built with both
 )
 
 
