@@ -314,7 +314,7 @@ class TestLoss:
 
     def test_a_machine_that_switches_itself_off_is_the_image_s_doing(self, world: World) -> None:
         with world.machines() as machines:
-            world.arm._power_off(world.vm, "stopped")
+            world.arm.power_off(world.vm, "stopped")
             with pytest.raises(MachineLostError) as caught:
                 machines.members[0].run("sleep", "30", timeout=SOON)
         assert caught.value.loss is Loss.POWER_OFF

@@ -14,7 +14,7 @@ from azure.identity import ClientAssertionCredential
 from lisa_ci.platforms.azure import client, typed
 from lisa_ci.platforms.azure.client import Subscription
 from lisa_ci.platforms.azure.lro import Clock
-from tests.doubles.azure.arm import Arm, Hosts
+from tests.doubles.azure.arm import Arm, Hosts, NoHosts
 from tests.doubles.azure.entra import CLIENT, SUBSCRIPTION, TENANT, Entra
 from tests.doubles.azure.server import Served, served
 from tests.doubles.azure.wire import InProcessTransport, Serve
@@ -62,7 +62,7 @@ def make_arm(
     pace: float = 0.01,
     entra: Entra | None = None,
 ) -> Arm:
-    arm = Arm(now=now, entra=entra, hosts=hosts, validate=checked, pace=pace)
+    arm = Arm(now=now, entra=entra, hosts=hosts or NoHosts(), validate=checked, pace=pace)
     arm.skus = [size_row("Standard_D2s_v5"), size_row("Standard_D4s_v5", cores=4)]
     return arm
 
