@@ -138,6 +138,10 @@ GTEST: Final = {
     "disabled-exit0": ("skipped", 0),
     "early-exit-exit0": ("errored", 1),  # the program left in the middle of a test, by exit(0)
     "good-exit0": ("passed", 9),
+    "matchers-exit1": ("failed", 4),
+    "matchers-filter-exit1": ("failed", 1),
+    "matchers-one-exit0": ("passed", 1),
+    "matchers-shard-exit1": ("failed", 1),
     "no-match-exit0": ("errored", 0),
     "no-times-exit1": ("failed", 10),
     "skipped-exit0": ("skipped", 1),
@@ -156,7 +160,21 @@ def test_googletest_s_output_gives_its_verdict_and_all_tests(path: Path) -> None
     assert (result.outcome.value, len(result.children)) == GTEST[path.stem]
 
 
-@pytest.mark.parametrize("name", ["good-exit0", "bad-exit1"])
+def test_a_matcher_s_failure_points_to_its_line_and_says_what_was_wanted() -> None:
+    """As gVisor's tests print it: three lines behind the place."""
+    result = interpreted(CASES / "gtest/matchers-exit1.out")
+    assert (result.file, result.line) == ("test/syscalls/linux/matchers.cc", 20)
+    assert "Expected: is a call that succeeds" in result.message
+    outcomes = {child.name: child.outcome for child in result.children}
+    assert outcomes == {
+        "OpenTest.OfNothing": Outcome.PASSED,
+        "OpenTest.OfNull": Outcome.FAILED,
+        "ForkTest.ChildDies": Outcome.FAILED,
+        "MemoryTest.NeedsAccount": Outcome.SKIPPED,
+    }
+
+
+@pytest.mark.parametrize("name", ["good-exit0", "bad-exit1", "matchers-exit1"])
 def test_googletest_s_text_and_its_xml_say_the_same(name: str) -> None:
     text = interpreted(CASES / "gtest" / f"{name}.out")
     xml = interpreted(CASES / "gtest" / f"{name}.xml")
