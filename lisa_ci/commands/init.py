@@ -107,6 +107,10 @@ def command(
             console.say(f"wrote {path}")
     if gate is not None:
         console.say(f"wrote {directory / _SUITES}: the suites {', '.join(_BUILT[Gate(gate)])}")
+    if gate == Gate.TREE:
+        console.say(
+            "a kernel's .gitignore leaves out .github and .config: git add -f .github, and .config if it is yours"
+        )
     if not _COMMIT.fullmatch(ref):
         console.say(
             f"the workflow uses {repository}@{ref}; pin it to a commit with --lisa-ci {repository}@COMMIT --force"
