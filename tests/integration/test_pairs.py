@@ -33,6 +33,7 @@ from lisa_ci.protocols import Machine, Scenario, SupportsLinks
 from lisa_ci.scenarios.iscsi import IscsiScenario
 from lisa_ci.scenarios.pair_network import PairNetworkScenario
 from lisa_ci.scenarios.pairs import Pair, find_pair
+from lisa_ci.scenarios.rdma import RdmaScenario
 from tests.doubles.demo_image import field_image_path
 
 SOON = timedelta(seconds=120)
@@ -129,6 +130,22 @@ def test_a_bond_fails_over_while_bytes_stream(given: Given) -> None:
 
 def test_an_iscsi_session_that_is_cut_while_it_writes_recovers_and_loses_nothing(given: Given) -> None:
     assert_passed(results_of(given, IscsiScenario(), "chap-wrong", "data", "session-drop"))
+
+
+@pytest.mark.field
+def test_memory_of_the_other_machine_is_reached_by_the_link(given: Given) -> None:
+    found = results_of(
+        given,
+        RdmaScenario(),
+        *("device", "pingpong", "datagrams", "connection-manager", "bandwidth", "latency", "memory-limit"),
+        *("port-state", "removal"),
+    )
+    assert_passed(found)
+    figures = {name for one in found.values() for name in one.metrics}
+    assert figures == {
+        *("rc_mbit_per_s", "rc_round_trip_us", "ud_mbit_per_s", "ud_round_trip_us"),
+        *("write_mbyte_per_s", "send_typical_us"),
+    }
 
 
 def test_a_restored_pair_is_joined_as_it_was(given: Given) -> None:
