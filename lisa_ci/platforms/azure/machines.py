@@ -13,7 +13,7 @@ from azure.core.polling import LROPoller
 
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.model import Profile, Storage
-from lisa_ci.platforms.azure import bodies, names
+from lisa_ci.platforms.azure import bodies, names, typed
 from lisa_ci.platforms.azure.client import refusals
 from lisa_ci.platforms.azure.evidence import Outside
 from lisa_ci.platforms.azure.group import ResourceGroup
@@ -212,7 +212,8 @@ class AzureMachines:
         body = self._get(id_, api)
         body["properties"]["enableAcceleratedNetworking"] = is_on
         self.power_off(machine, timeout=timeout)
-        self._put(id_, api, _writable(body), f"switch accelerated networking {'on' if is_on else 'off'}")
+        body = typed.writable(bodies.NIC, api, body)
+        self._put(id_, api, body, f"switch accelerated networking {'on' if is_on else 'off'}")
         self.power_on(machine, timeout=timeout)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
@@ -250,31 +251,6 @@ class AzureMachines:
             ),
             doing,
         )
-
-
-_TOLD_BY_AZURE: Final = frozenset(
-    {
-        "id",
-        "name",
-        "type",
-        "etag",
-        "provisioningState",
-        "resourceGuid",
-        "macAddress",
-        "virtualMachine",
-        "privateIPAddress",
-    }
-)
-
-
-def _writable(value: Any) -> Any:
-    """A resource as it was read, without what only Azure may say."""
-    if isinstance(value, dict):
-        keep_id = set(value) == {"id"}
-        return {
-            key: _writable(one) for key, one in value.items() if keep_id or key not in _TOLD_BY_AZURE or key == "name"
-        }
-    return [_writable(one) for one in value] if isinstance(value, list) else value
 
 
 def _mac(nic: Mapping[str, Any]) -> str:

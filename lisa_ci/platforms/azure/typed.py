@@ -46,6 +46,31 @@ def mistakes(kind: str, api_version: str, body: Mapping[str, Any]) -> tuple[str,
     return tuple(_check(number, body, ""))
 
 
+def writable(kind: str, api_version: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """A resource as it was read, as it can be put again: without what only Azure says, at every depth."""
+    told: dict[str, Any] = _writable(_data()["resources"][f"{kind}@{api_version}"], body, "")
+    return {key: value for key, value in told.items() if key not in _IN_ADDRESS}
+
+
+def _writable(number: int, value: Any, place: str) -> Any:
+    type_: Type = _data()["types"][number]
+    match type_["is"]:
+        case "ObjectType" if isinstance(value, Mapping):
+            said, more = type_["properties"], type_.get("more")
+            kept = {}
+            for name, item in value.items():
+                inner, flags = said.get(name, (more if more is not None else -1, 0))
+                if inner >= 0 and not flags & _READ_ONLY:
+                    kept[name] = _writable(inner, item, f"{place}/{name}")
+            return kept
+        case "ArrayType" if isinstance(value, list | tuple):
+            return [_writable(type_["item"], item, f"{place}/{index}") for index, item in enumerate(value)]
+        case "UnionType":
+            fits = (one for one in type_["of"] if _data()["types"][one]["is"] in {"ObjectType", "ArrayType"})
+            return next((_writable(one, value, place) for one in fits), value)
+    return value
+
+
 def _check(number: int, value: Any, place: str) -> Iterator[str]:
     type_: Type = _data()["types"][number]
     match type_["is"]:

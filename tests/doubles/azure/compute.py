@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.doubles.azure.faults import Fault
 from tests.doubles.azure.state import DISK, VM, ArmError, State, Stored, canonical
+from tests.doubles.azure.told import told
 from tests.doubles.azure.wire import Answer, Request
 
 
@@ -116,7 +117,7 @@ class Compute:
             "restart": lambda: self._again(known),
             "redeploy": lambda: self._again(known),
             "simulateEviction": lambda: self.evict(known),
-            "runCommand": lambda: {"value": [{"code": "ProvisioningState/succeeded", "message": "[stdout]\nran\n"}]},
+            "runCommand": _ran,
             "attachDetachDataDisks": lambda: self._attach(known, request.json() or {}),
             "beginGetAccess": lambda: {"accessSAS": self._state.uploads(known)},
             "endGetAccess": lambda: known.properties.update(diskState="Unattached"),
@@ -153,13 +154,26 @@ class Compute:
                 {"lun": one.get("lun", len(disks)), "managedDisk": {"id": one["diskId"]}, "createOption": "Attach"}
             )
             self._state.resources[one["diskId"].lower()].body["managedBy"] = machine.id
-        return {"dataDisks": deepcopy(disks)}
+        return self._storage(machine)
+
+    def _storage(self, machine: Stored) -> dict[str, Any]:
+        """What an attachment answers: all that the machine has, as a read of it tells."""
+        storage: dict[str, Any] = told(self._state, machine)["properties"]["storageProfile"]
+        return storage
 
     def instance_view(self, machine: Stored) -> dict[str, Any]:
-        statuses = [{"code": f"ProvisioningState/{machine.properties['provisioningState'].lower()}", "level": "Info"}]
+        state = machine.properties["provisioningState"].lower()
+        shown = {"level": "Info", "displayStatus": f"Provisioning {state}", "time": self._state.stamp()}
+        statuses = [{"code": f"ProvisioningState/{state}", **shown}]
         if machine.power:
-            statuses.append({"code": f"PowerState/{machine.power}", "level": "Info", "displayStatus": machine.power})
-        return {"statuses": statuses, "vmAgent": {"vmAgentVersion": "Unknown", "statuses": []}}
+            statuses.append(
+                {"code": f"PowerState/{machine.power}", "level": "Info", "displayStatus": f"VM {machine.power}"}
+            )
+        storage = machine.properties.get("storageProfile", {})
+        names = [disk["name"] for disk in (storage.get("osDisk", {}), *storage.get("dataDisks", ())) if "name" in disk]
+        view = {"statuses": statuses, "vmAgent": {"vmAgentVersion": "Unknown", "statuses": []}}
+        view |= {"hyperVGeneration": "V2", "bootDiagnostics": {}, "computerName": machine.name}
+        return {**view, "disks": [{"name": name, "statuses": statuses[:1]} for name in names]}
 
     def blob(self, request: Request) -> Answer:
         place, _, name = request.path.removeprefix("/diagnostics").rpartition("/")
@@ -173,3 +187,9 @@ class Compute:
         start = int(asked[1]) if asked else 0
         headers = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if asked else {}
         return Answer(status=206 if asked else 200, body=data[start:], headers=headers)
+
+
+def _ran() -> dict[str, Any]:
+    """The answer of the agent in a machine that was told a command."""
+    code = {"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Provisioning succeeded"}
+    return {"value": [{**code, "message": "[stdout]\nran\n"}]}

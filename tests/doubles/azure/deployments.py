@@ -35,6 +35,8 @@ class Deployments:
         if known is not None and known.state in {"Accepted", "Running"}:
             raise ArmError(409, "DeploymentActive", f"Unable to edit deployment '{name}': it is still active.")
         body = request.json()
+        if "template" not in body["properties"]:
+            raise ArmError(400, "InvalidTemplate", "the double takes literal templates only, in the request")
         resources = list(body["properties"]["template"]["resources"])
         for resource in resources:
             self._literal(resource)

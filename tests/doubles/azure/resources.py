@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from lisa_ci.platforms.azure.bodies import API
 from tests.doubles.azure.compute import Compute
 from tests.doubles.azure.faults import Fault
 from tests.doubles.azure.state import ADDRESS, DISK, NIC, TAKES, VM, ArmError, State, Stored, canonical
+from tests.doubles.azure.told import told, with_addresses
 from tests.doubles.azure.wire import Answer, Request
 
 
@@ -26,6 +28,7 @@ class Resources:
         """Put a resource; what it refers to has to be there."""
         self._state.check(kind, version, body)
         known = self._state.resources.get(place.lower())
+        self._check_references(place, body)
         if kind == VM:
             self._compute.check_references(place, body)
         stored = known or Stored(id=place, type=kind, body={})
@@ -35,7 +38,22 @@ class Resources:
         self._state.ever.append(deepcopy(stored.body))
         if kind == VM:
             self._compute.with_disks(stored)
+        if kind == NIC:
+            with_addresses(self._state, stored)
         return stored
+
+    def _check_references(self, place: str, body: Mapping[str, Any]) -> None:
+        """What the network provider is referred to has to be there."""
+        for id_ in sorted(_ids(body)):
+            whole, (_, _, part) = "/".join(id_.split("/")[:9]), id_.partition("/subnets/")
+            if "/providers/microsoft.network/" not in id_.lower() or id_.lower().startswith(place.lower()):
+                continue
+            found = self._state.resources.get(whole.lower())
+            subnets = [one["name"].lower() for one in found.properties.get("subnets", ())] if found else []
+            if found is None or (part and part.lower() not in subnets):
+                told_ = f"Resource {id_} referenced by resource {place} was not found. Please make sure that the "
+                told_ += "referenced resource exists, and that both resources are in the same region."
+                raise ArmError(400, "InvalidResourceReference", told_)
 
     def created(self, stored: Stored) -> None:
         stored.properties["provisioningState"] = "Succeeded"
@@ -61,8 +79,9 @@ class Resources:
             case "DELETE":
                 return self._delete(request, fault, known, kind)
             case "GET" | "HEAD" if known is not None:
-                body = deepcopy(known.body)
-                if kind == VM and "instanceView" in request.query.get("$expand", ""):
+                expand = request.query.get("$expand", "")
+                body = told(self._state, known, expand=expand)
+                if kind == VM and "instanceView" in expand:
                     body["properties"]["instanceView"] = self._compute.instance_view(known)
                 return Answer(status=200, body=body)
         raise ArmError(
@@ -93,22 +112,31 @@ class Resources:
                 return self._state.end(operation, error=error)
             if operation.status == "InProgress":
                 self.created(stored)
-            return self._state.end(operation, output=deepcopy(stored.body) if kind == DISK else None)
+            return self._state.end(operation, output=told(self._state, stored) if kind == DISK else None)
 
         self._state.later(TAKES.get(kind, 2.0), finish)
         status = 202 if kind == DISK else 201 if is_new else 200
         if kind == DISK:
             headers["Location"] = f"{headers['Azure-AsyncOperation']}&monitor=true"
-        return Answer(status=status, body=deepcopy(stored.body), headers=headers)
+        return Answer(status=status, body=told(self._state, stored), headers=headers)
 
     def _patch(self, request: Request, fault: Fault | None, known: Stored) -> Answer:
         body = request.json()
+        self._check_patch(known.type, body)
         _merge(known.body, body)
         if known.type == VM:
             self._compute.with_disks(known)
         operation, headers = self._state.begun(request, known.type, known.body["location"], fault)
         self._state.later(2, lambda: self._state.end(operation, error=fault.operation if fault else None))
-        return Answer(status=200, body=deepcopy(known.body), headers=headers)
+        return Answer(status=200, body=told(self._state, known), headers=headers)
+
+    def _check_patch(self, kind: str, body: Mapping[str, Any]) -> None:
+        """A part of what a PUT takes, and nothing else."""
+        if self._state.validate is None or kind not in API:
+            return
+        problems = [one for one in self._state.validate(kind, API[kind], body) if not one.endswith(": is missing")]
+        if problems:
+            raise ArmError(400, "InvalidRequestContent", f"The request content was invalid: {'; '.join(problems)}")
 
     def _delete(self, request: Request, fault: Fault | None, known: Stored | None, kind: str) -> Answer:
         if known is None:
@@ -127,6 +155,18 @@ class Resources:
 
         self._state.later(5, finish)
         return Answer(status=202, headers=headers)
+
+
+def _ids(value: Any) -> set[str]:
+    """Every id of a resource in a body."""
+    match value:
+        case Mapping():
+            return {id_ for one in value.values() for id_ in _ids(one)}
+        case list() | tuple():
+            return {id_ for one in value for id_ in _ids(one)}
+        case str() if value.startswith("/subscriptions/"):
+            return {value}
+    return set()
 
 
 def _merge(target: dict[str, Any], patch: Mapping[str, Any]) -> None:

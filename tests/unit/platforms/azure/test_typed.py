@@ -9,13 +9,39 @@ from lisa_ci.platforms.azure import bodies, typed
 from lisa_ci.platforms.azure.template import plan_group
 from tests.unit.platforms.azure.orders import fixture, of_type, order
 
-EXAMPLES = {one["name"]: one for one in fixture("create-examples.json")["examples"]}
+EXAMPLES = {one["file"]: one for one in fixture("api-examples.json")["examples"] if one["method"] == "PUT"}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_azures_own_examples_pass(name: str) -> None:
-    kind = EXAMPLES[name]["type"]
+    parts = EXAMPLES[name]["path"].split("/")
+    kind = f"{parts[6]}/{parts[7]}" if len(parts) > 6 else bodies.GROUP
     assert typed.mistakes(kind, bodies.API[kind], EXAMPLES[name]["body"]) == ()
+
+
+def test_what_was_read_is_put_again_without_what_is_azures_to_say() -> None:
+    configuration = {"name": "control", "id": "x", "properties": {"primary": True, "provisioningState": "Succeeded"}}
+    read = {
+        "id": "x",
+        "name": "nic",
+        "etag": "1",
+        "location": "westeurope",
+        "tags": {"anything": "at all"},
+        "properties": {
+            "macAddress": "00-0D-3A-00-00-01",
+            "dnsSettings": {"dnsServers": [], "appliedDnsServers": []},
+            "ipConfigurations": [configuration],
+            "enableAcceleratedNetworking": True,
+            "networkSecurityGroup": {"id": "y"},
+        },
+    }
+    written = typed.writable(bodies.NIC, bodies.NETWORK_API, read)
+    assert typed.mistakes(bodies.NIC, bodies.NETWORK_API, written) == ()
+    assert written["tags"] == read["tags"]
+    assert "macAddress" not in written["properties"]
+    assert written["properties"]["dnsSettings"] == {"dnsServers": []}
+    assert written["properties"]["networkSecurityGroup"] == {"id": "y"}
+    assert written["properties"]["ipConfigurations"][0]["properties"] == {"primary": True}
 
 
 def machine() -> dict[str, Any]:
