@@ -236,6 +236,7 @@ class Level:
             self._remember_failure(f"{self.totals.failed} by its own totals")
         if self._has_gap or (self._plan is not None and self._ran < self._plan):
             self.is_proven_by_totals = proven
+        self._hold_totals()
         if self._plan is None:
             if self._needs_plan():
                 self._problem(f"no plan, so nobody knows whether {self._ran} tests are all")
@@ -247,6 +248,17 @@ class Level:
         gap = self._has_gap
         self._start_section()
         self._has_gap = gap
+
+    def _hold_totals(self) -> None:
+        """Totals of more tests than were seen or planned: a line is lost. Of fewer, a forked child printed some as well.
+
+        KUnit's count the parameters of a test, each of which is below its line.
+        """
+        if self.totals is None or self._plan is None or self.shared.is_kernel:
+            return
+        if self.totals.run > max(self._ran, self._plan):
+            self._problem(f"its totals count {self.totals.run} tests, {self._ran} were seen")
+            self.is_short = True
 
     def _needs_plan(self) -> bool:
         """Below, the parent's line is the end, and KUnit's parameters have no plan; KUnit's suites always have one."""

@@ -59,6 +59,8 @@ def test_any_listing_gives_legal_cases(listing: bytes) -> None:
         ("1..2\nok 1 a\nok 2 b\n", 0, "passed"),
         ("1..2\nok 1 a\nok 1 a\nok 2 b\n", 0, "passed"),  # children that print their parent's lines once more
         ("TAP version 13\n1..3\nPASS: 0\n# Totals: pass:3 fail:0 xfail:0 xpass:0 skip:0 error:0\n", 0, "passed"),
+        ("1..2\nok 1 a\nok 2 b\n# Totals: pass:3 fail:0 xfail:0 xpass:0 skip:0 error:0\n", 0, "errored"),
+        ("1..2\nok 1 a\nok 1 a\nok 2 b\n# Totals: pass:2 fail:0 xfail:0 xpass:0 skip:0 error:0\n", 0, "passed"),
         ("1..2\nok 1 a\n", 0, "errored"),
         ("1..2\nok 1 a\nBail out! no\n", 0, "errored"),
         ("1..2\nok 1 a\nnot ok 2 b\n", 0, "failed"),
