@@ -250,7 +250,7 @@ class Level:
         self._has_gap = gap
 
     def _hold_totals(self) -> None:
-        """Totals of more tests than were seen or planned: a line is lost. Of fewer, a forked child printed some as well.
+        """Totals of more tests than were seen or planned: a line is lost. Of fewer, a forked child printed some.
 
         KUnit's count the parameters of a test, each of which is below its line.
         """
