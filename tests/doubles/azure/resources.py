@@ -6,14 +6,17 @@ import itertools
 import uuid
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, Final
 
-from lisa_ci.platforms.azure.bodies import API
+from lisa_ci.platforms.azure import bodies
 from tests.doubles.azure.compute import Compute
 from tests.doubles.azure.faults import Fault
 from tests.doubles.azure.state import ADDRESS, DISK, NIC, TAKES, VM, ArmError, State, Stored, canonical
 from tests.doubles.azure.told import told, with_addresses
 from tests.doubles.azure.wire import Answer, Request
+
+_AT_ONCE: Final = {bodies.PROXIMITY_GROUP, bodies.AVAILABILITY_SET}
+"""Made by the request itself, as recorded: there is nothing to follow."""
 
 
 class Resources:
@@ -99,6 +102,9 @@ class Resources:
             self._compute.check_sold_out(body)
         is_new = place.lower() not in self._state.resources
         stored = self.store(place, kind, request.query["api-version"], body)
+        if kind in _AT_ONCE:
+            self.created(stored)
+            return Answer(status=201 if is_new else 200, body=told(self._state, stored))
         operation, headers = self._state.begun(request, kind, body.get("location", ""), fault)
         error = fault.operation if fault is not None else None
         if kind == NIC:  # as recorded: it is there at once
@@ -132,9 +138,11 @@ class Resources:
 
     def _check_patch(self, kind: str, body: Mapping[str, Any]) -> None:
         """A part of what a PUT takes, and nothing else."""
-        if self._state.validate is None or kind not in API:
+        if self._state.validate is None or kind not in bodies.API:
             return
-        problems = [one for one in self._state.validate(kind, API[kind], body) if not one.endswith(": is missing")]
+        problems = [
+            one for one in self._state.validate(kind, bodies.API[kind], body) if not one.endswith(": is missing")
+        ]
         if problems:
             raise ArmError(400, "InvalidRequestContent", f"The request content was invalid: {'; '.join(problems)}")
 
