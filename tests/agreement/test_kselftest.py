@@ -32,6 +32,8 @@ LEAST = 90
 LEFT_OUT = {
     "breakpoints.step_after_suspend_test": "it puts the machine to sleep",
     "cgroup.*": "they take minutes where QEMU emulates",
+    "openat2.rename_attack_test": "it races for minutes where QEMU emulates",
+    "pidfd.pidfd_test": "it starts processes until their numbers come round, which takes minutes where QEMU emulates",
     "prctl.disable-tsc-*stress-test": "it takes minutes where QEMU emulates",
     "rseq.param_test_benchmark": "it takes minutes where QEMU emulates",
     "rseq.run_param_test.sh": "it takes minutes where QEMU emulates",
