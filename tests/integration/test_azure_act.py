@@ -11,11 +11,12 @@ from pathlib import Path
 
 from tests.doubles import openssh
 from tests.doubles.act import ROOT, ActRun, run_act
+from tests.doubles.azure.disks import UploadedDisks
 from tests.doubles.azure.hosts import SshdHosts
 from tests.doubles.azure.world import azure_on_loopback
 from tests.doubles.azurite import azurite
 from tests.integration.test_act import COMMIT, lisa_ci_repository, wheelhouse
-from tests.integration.test_azure_pipeline import PIPELINE, SSH, SUITE, _uploads
+from tests.integration.test_azure_pipeline import PIPELINE, SSH, SUITE
 
 __all__ = ["lisa_ci_repository", "wheelhouse"]
 
@@ -52,7 +53,7 @@ def test_the_workflow_for_azure_ends_green_and_leaves_nothing(
             azurite() as storage,
             azure_on_loopback(tmp_path, hosts=hosts, pace=0.01) as (arm, served),
         ):
-            _uploads(storage, arm)
+            arm.uploads = UploadedDisks(storage).link
             _caller(caller, served.environment)
             third = SSH.format(port=login.port, key=login.host_key)
             access = f"access: {{user: {login.user}, way_in: key, key: {login.key}}}"

@@ -12,22 +12,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from azure.storage.blob import BlobSasPermissions, generate_blob_sas
 
 from lisa_ci import files
 from tests.doubles import openssh
-from tests.doubles.azure.arm import Arm, Stored
+from tests.doubles.azure.arm import Arm
+from tests.doubles.azure.disks import CONTAINER, UploadedDisks
 from tests.doubles.azure.hosts import SshdHosts
 from tests.doubles.azure.server import Served
 from tests.doubles.azure.world import azure_on_loopback
-from tests.doubles.azurite import KEY, Azurite, azurite
+from tests.doubles.azurite import Azurite, azurite
 
 PROGRAM = Path(sys.executable).with_name("lisa-ci")
-ACCOUNT = "devstoreaccount1"
 SUITE = """\
 schema: 1
 name: small
@@ -89,24 +87,6 @@ class Lab:
         return ended
 
 
-def _uploads(storage: Azurite, arm: Arm) -> None:
-    """Disks that wait for an upload are page blobs of Azurite."""
-    with storage.service() as service:
-        service.create_container("disks")
-
-    def link(disk: Stored) -> str:
-        name = f"{disk.group}.vhd"
-        with storage.service() as service:
-            blob = service.get_blob_client("disks", name)
-            blob.create_page_blob(size=disk.properties["creationData"]["uploadSizeBytes"])
-        later = datetime.now(UTC) + timedelta(hours=1)
-        may = BlobSasPermissions(read=True, write=True)
-        sas = generate_blob_sas(ACCOUNT, "disks", name, account_key=KEY, permission=may, expiry=later)
-        return f"{storage.url}/disks/{name}?{sas}"
-
-    arm.uploads = link
-
-
 @pytest.fixture
 def lab(tmp_path: Path, demo_image: Path) -> Iterator[Lab]:
     with socket.create_server(("127.0.7.2", 0)) as reserved:
@@ -124,7 +104,7 @@ def lab(tmp_path: Path, demo_image: Path) -> Iterator[Lab]:
             third = SSH.format(port=login.port, key=login.host_key)
             access = f"access: {{user: {login.user}, way_in: key, key: {login.key}}}"
             (tmp_path / "lisa-ci.yml").write_text(PIPELINE.format(image=demo_image, third=third, access=access))
-            _uploads(storage, arm)
+            arm.uploads = UploadedDisks(storage).link
             yield Lab(tmp_path, arm, served, storage, port)
     finally:
         hosts.close()
@@ -154,10 +134,10 @@ def test_two_azure_legs_and_a_third_are_planned_run_reported_and_archived(lab: L
         assert receipt.left == ()
         assert set(receipt.created) == set(receipt.deleted)
     with lab.storage.service() as service:
-        disks = list(service.get_container_client("disks").list_blobs())
+        disks = list(service.get_container_client(CONTAINER).list_blobs())
         assert len(disks) == 2
         for disk in disks:
-            blob = service.get_blob_client("disks", disk.name)
+            blob = service.get_blob_client(CONTAINER, disk.name)
             footer = blob.download_blob(offset=disk.size - 512, length=512).readall()
             assert footer.startswith(b"conectix"), "what Azure got is a fixed VHD"
     assert not lab.arm.groups
