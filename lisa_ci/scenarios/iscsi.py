@@ -80,6 +80,7 @@ class Steps:
             "target-restart": self._target_restart,
             "multipath": self._multipath,
             "logout": self._logout,
+            "logout-pending": self._logout_pending,
         }
         needs = {"discovery": (), "login": ("discovery",), "chap-wrong": ("login",), "data": ("login",)}
         return [
@@ -243,3 +244,26 @@ class Steps:
             self._pair.do("client", "log_out", NAME, timeout=_LONG)
             self._pair.do("client", "nothing_left", NAME, *disks, timeout=_LONG)
             self._pair.do("server", "no_sessions")
+
+    def _logout_pending(self) -> Mapping[str, float]:
+        """A logout while the link is cut and a write waits: it ends, the write fails, what was safe before still is."""
+        with self._target():
+            self._found([self._wire])
+            disk = self._disk(self._wire)
+            self._pair.do("client", "make_bytes", _FILE, str(MIB))
+            with self._pair.serving("client", "writer", "write_slowly", _FILE, disk, limit=timedelta(minutes=5)):
+                self._pair.do("client", "await_written", str(_BLOCKS // 8), "60", timeout=_LONG)
+                self._pair.cut(self._wire)
+                self._pair.do("client", "await_pending", disk, "40", timeout=_LONG)
+                done = self._pair.do("client", "log_out_in", NAME, "60", timeout=_LONG)
+                self._pair.do("client", "broke", "writer", "60", timeout=_LONG)
+                self._pair.mend(self._wire)
+            self._pair.do("client", "log_out", NAME, timeout=_LONG)
+            self._pair.do("client", "nothing_left", NAME, disk, timeout=_LONG)
+            written = self._pair.tell("client", "count_written")
+            wanted = self._pair.tell("client", "blocks_sum", _FILE, written, timeout=_LONG)
+            found = self._pair.tell("server", "blocks_sum", self._backing, written, timeout=_LONG)
+            if found != wanted:
+                why = f"of the {written} blocks that were acknowledged the target keeps others: SHA-256 {found}"
+                raise StepError(failed(f"{why}, not {wanted}"))
+            return judged(done, "log_out_in").metrics

@@ -173,6 +173,44 @@ await_written() { # AT LEAST SO MANY SECONDS
   within "$2" has_written "$1" || fail "after $2 s only ${said:-0} of $1 blocks were written"
 }
 
+count_written() {
+  read -r said 2>/dev/null <"$state/written" || said=0
+  echo "$said"
+}
+
+blocks_sum() { # FILE-OR-DISK COUNT: of its first blocks of half a MiB; of a disk past every cache
+  if [ -b "$1" ]; then
+    sync
+    set -- "$1" "$2" iflag=direct
+  fi
+  dd if="$1" bs=524288 count="$2" ${3+"$3"} 2>/dev/null | sha256sum | cut -d' ' -f1
+}
+
+is_pending() { # DISK: a request is on its way, and no block was written for two seconds
+  before=$(count_written)
+  sleep 2
+  [ "$(count_written)" = "$before" ] && awk '{ exit $1 + $2 == 0 }' "/sys/block/${1##*/}/inflight"
+}
+
+await_pending() { # DISK SECONDS
+  within "$2" is_pending "$1" || fail "the link is cut, and no write waits"
+}
+
+log_out_in() { # NAME SECONDS: METRIC, how long it took
+  began=$(now)
+  said=$(node "$1" --logout 2>&1) || fail "the logout failed: $said"
+  took=$(($(now) - began))
+  [ "$took" -le "$2" ] || fail "the logout took $took s"
+  echo "METRIC logout_s=$took"
+}
+
+broke() { # NAME SECONDS: what writes is told of it, and does not wait for ever
+  read -r pid 2>/dev/null <"$state/$1.pid" || fail "$1 does not run"
+  within "$2" is_gone "$pid" || fail "after $2 s a write still waits for a disk that is gone"
+  rm -f "$state/$1.pid"
+  grep -q '^FAIL: a write failed' "$state/$1.out" || fail "no write failed, although its disk went: $(tail -n 1 "$state/$1.out")"
+}
+
 write_whole() { # FILE DISK
   dd if="$1" of="$2" bs=1048576 oflag=direct conv=notrunc,fsync 2>"$state/dd" ||
     fail "writing failed: $(head -n 1 "$state/dd")"

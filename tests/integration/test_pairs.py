@@ -148,6 +148,18 @@ def test_memory_of_the_other_machine_is_reached_by_the_link(given: Given) -> Non
     }
 
 
+@pytest.mark.field
+def test_iscsi_goes_on_over_another_path_and_with_a_new_target_and_ends_where_a_write_waits(given: Given) -> None:
+    found = results_of(
+        given,
+        IscsiScenario(),
+        *("discovery", "login", "data", "target-restart", "multipath", "logout", "logout-pending"),
+    )
+    assert_passed(found)
+    assert set(found["target-restart"].metrics) == {"session_logged_s"}
+    assert 0 <= found["logout-pending"].metrics["logout_s"] <= 60
+
+
 def test_a_restored_pair_is_joined_as_it_was(given: Given) -> None:
     pair = pair_of(given)
     wire = pair.wires[0]

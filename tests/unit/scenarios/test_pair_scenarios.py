@@ -43,6 +43,9 @@ ANSWERS = {
     "disk_bytes": b"268435456\n",
     "disk_sum": b"feed\n",
     "make_bytes": b"feed\n",
+    "count_written": b"9\n",
+    "blocks_sum": b"feed\n",
+    "log_out_in": b"METRIC logout_s=2\n",
     "gather": b"/dev/mapper/one\n",
     "await_state": b"METRIC session_logged_s=4\n",
     "make_device": b"lisa-rxe software\n",
@@ -243,7 +246,10 @@ WRONG = [
     ("iscsi", "write_whole", {"data"}),
     ("iscsi", "await_state", {"session-drop", "target-restart"}),
     ("iscsi", "await_paths", {"multipath"}),
-    ("iscsi", "nothing_left", {"logout"}),
+    ("iscsi", "nothing_left", {"logout", "logout-pending"}),
+    ("iscsi", "await_pending", {"logout-pending"}),
+    ("iscsi", "log_out_in", {"logout-pending"}),
+    ("iscsi", "broke", {"logout-pending"}),
     ("iscsi", "no_sessions", {"logout"}),
     ("rdma", "verbs", {"device"}),
     ("rdma", "pingpong", {"pingpong", "datagrams"}),
@@ -304,6 +310,12 @@ def test_a_target_that_keeps_other_bytes_than_were_written_fails() -> None:
     assert found["data"].outcome is Outcome.FAILED
     assert "what the target keeps is not what was written" in found["data"].message
     assert found["session-drop"].outcome is Outcome.ERRORED, "nothing is known of it, where plain data is lost"
+
+
+def test_a_logout_that_costs_what_was_acknowledged_fails() -> None:
+    found = results("iscsi", World(wrong={"server blocks_sum": Completed(exit=0, output=b"beef\n")}))
+    assert {case for case, result in found.items() if result.outcome is Outcome.FAILED} == {"logout-pending"}
+    assert "of the 9 blocks that were acknowledged the target keeps others" in found["logout-pending"].message
 
 
 def test_a_disk_of_another_size_than_the_target_gives_fails() -> None:
