@@ -13,7 +13,7 @@ import click
 
 from lisa_ci import files, registry
 from lisa_ci.console import Console
-from lisa_ci.errors import PipelineError, Problem
+from lisa_ci.errors import PipelineError, Problem, ProvisioningError
 from lisa_ci.events import Level, Message
 from lisa_ci.model import AZURE, Profile
 from lisa_ci.pipeline import all_profiles, load_pipeline
@@ -75,7 +75,8 @@ def sizes(
         click.echo(json.dumps(_document(profile, found, known), indent=1, sort_keys=True))
     else:
         click.echo("\n".join(_table(found, known)))
-    for text in _notes(found, has_skus=bool(skus or answers), quotas=quotas, prices=known):
+    has_skus = bool(skus or answers)
+    for text in _notes(found, has_skus=has_skus, quotas=quotas, prices=known, today=today):
         console.emit(Message(text=text, level=Level.WARNING, place=profile.name))
     if not any(candidate.serves for candidate in found):
         click.get_current_context().exit(4)
@@ -131,6 +132,7 @@ def _document(profile: Profile, found: Sequence[Candidate], prices: Prices) -> o
         "machines": profile.machines,
         "currency": prices.currency,
         "prices_since": prices.newest.isoformat() if prices.newest else None,
+        "prices_asked": prices.asked.isoformat() if prices.asked else None,
         "sizes": [
             {
                 "size": one.size,
@@ -147,15 +149,17 @@ def _document(profile: Profile, found: Sequence[Candidate], prices: Prices) -> o
     }
 
 
-def _notes(found: Sequence[Candidate], *, has_skus: bool, quotas: Sequence[Quota], prices: Prices) -> Iterator[str]:
+def _notes(
+    found: Sequence[Candidate], *, has_skus: bool, quotas: Sequence[Quota], prices: Prices, today: date
+) -> Iterator[str]:
     if not has_skus:
         yield "what is offered where is not known: sizes are those that are shipped, a hint; give --skus"
     asked = {one.region for one in found}
     unknown = sorted(asked - {quota.region for quota in quotas})
     if unknown:
         yield f"no quota is known of {', '.join(unknown)}; give --usage"
-    if prices.newest:
-        yield f"prices are list prices, the newest in force since {prices.newest}; a hint, no bill"
+    if prices.kept or prices.spot:
+        yield f"prices are {prices.told(today)}"
     elif all(one.price is None for one in found):
         yield "no price is known, so the profile's own order stands; give --prices"
     yield from dict.fromkeys(one.warning for one in found if one.warning)
@@ -168,12 +172,21 @@ def _notes(found: Sequence[Candidate], *, has_skus: bool, quotas: Sequence[Quota
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--file", "-f", "file", type=_FILE, help="The pipeline file whose profiles name the regions.")
 @click.option("--region", "regions", multiple=True, help="A region to ask about, instead of those of the profiles.")
+@click.option("--prices/--no-prices", "has_prices", default=True, help="Ask prices.azure.com, too.  [default: yes]")
+@click.option("--only-prices", is_flag=True, help="Ask for nothing but prices, which need no login.")
 @click.pass_obj
-def ask(console: Console, folder: Path, file: Path | None, regions: tuple[str, ...]) -> None:
-    """Keep Azure's sizes and quotas in FOLDER (skus.json, usage.json), for `lisa-ci plan --azure-answers FOLDER`.
+def ask(
+    console: Console,
+    folder: Path,
+    file: Path | None,
+    regions: tuple[str, ...],
+    has_prices: bool,
+    only_prices: bool,
+) -> None:
+    """Keep Azure's sizes, quotas and list prices in FOLDER (skus.json, usage.json, prices.json).
 
-    Needs a login and the right to read; nothing is created. Prices need no login: put answers of
-    https://prices.azure.com/api/retail/prices beside them as prices.json.
+    They are for `lisa-ci plan --azure-answers FOLDER`, which asks nobody. Needs a login and the right to read; nothing
+    is created. Where a price cannot be had, what is in the folder stays.
     """
     from lisa_ci.platforms.azure import ask as live  # noqa: PLC0415 - it loads the SDK
     from lisa_ci.platforms.azure import client  # noqa: PLC0415
@@ -183,12 +196,31 @@ def ask(console: Console, folder: Path, file: Path | None, regions: tuple[str, .
     asked = tuple(dict.fromkeys(regions or named))
     if not asked:
         raise PipelineError("no region to ask about", hint="name one by --region, or use a profile for Azure")
+    if only_prices:
+        _keep_prices(folder, asked, console)
+        return
+    if has_prices:
+        try:
+            _keep_prices(folder, asked, console)
+        except ProvisioningError as error:  # sizes and quotas are worth having without
+            console.emit(Message(text=f"{error.message}: {legs.PRICES} stays as it is", level=Level.WARNING))
     subscription = client.connect()
     skus = [row for region in asked for row in live.sku_rows(subscription, region)]
     usage = {region: live.usage_rows(subscription, region) for region in asked}
     for name, content in ((legs.SKUS, skus), (legs.USAGE, usage)):
         files.write_atomically(folder / name, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
     console.say(f"{folder}: {counted(len(skus), 'size')} in {counted(len(asked), 'region')}")
+
+
+def _keep_prices(folder: Path, regions: Sequence[str], console: Console) -> None:
+    """With the day, so that whoever reads them can tell their age."""
+    from lisa_ci.platforms.azure import ask as live  # noqa: PLC0415 - it loads the SDK
+
+    with live.session() as session:
+        rows = [row for region in regions for row in live.price_rows(region, session)]
+    told = {"asked": datetime.now(UTC).date().isoformat(), "source": live.PRICES_URL, "Items": rows}
+    files.write_atomically(folder / legs.PRICES, json.dumps(told, indent=1, sort_keys=True).encode() + b"\n")
+    console.say(f"{folder / legs.PRICES}: {counted(len(rows), 'price')} in {counted(len(regions), 'region')}")
 
 
 # ---- check ---------------------------------------------------------------------------------------------------------

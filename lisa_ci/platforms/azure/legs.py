@@ -39,8 +39,13 @@ def read_answers(folder: Path) -> Answers:
             skus_=read_skus(_read(folder / SKUS), str(folder / SKUS)),
             quotas=read_usage(_read(folder / USAGE), str(folder / USAGE)),
         ),
-        prices=read_prices(_read(prices), str(prices)) if prices.is_file() else Prices(),
+        prices=read_price_file(prices) if prices.is_file() else Prices(),
     )
+
+
+def read_price_file(path: Path) -> Prices:
+    """PipelineError where it is not there, or holds no price."""
+    return read_prices(_read(path), str(path))
 
 
 def _read(path: Path) -> bytes:
@@ -96,6 +101,6 @@ def _notes(found: Spread, prices: Prices) -> Iterator[str]:
         names = ", ".join(found.waiting[:_NAMED])
         more = f" and {len(found.waiting) - _NAMED} more" if len(found.waiting) > _NAMED else ""
         yield f"quotas on Azure hold {len(found.placed)} of the legs at once; {names}{more} fit when others have ended"
-    if prices.newest and found.placed:
+    if (prices.kept or prices.spot) and found.placed:
         cost = f"{found.hourly:.2f} {prices.currency} an hour"
-        yield f"all legs on Azure together cost {cost} by list prices of {prices.newest}, a hint"
+        yield f"all legs on Azure together cost {cost} by {prices.told()}"

@@ -5,17 +5,20 @@ Everything here is read; nothing is created, and nothing costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from lisa_ci.errors import ProvisioningError
 from lisa_ci.events import Level
 from lisa_ci.model import Arch, Controller, Firmware, Image, Profile, SecurityType, Subject
-from lisa_ci.platforms.azure import bodies, images, images_ref, sizes
+from lisa_ci.platforms.azure import bodies, images, images_ref, legs, sizes
 from lisa_ci.platforms.azure.client import Subscription
 from lisa_ci.platforms.azure.images_ref import ImageFacts, NamedImage
+from lisa_ci.platforms.azure.prices import Prices
 from lisa_ci.platforms.azure.quota import Quota, parse_usage
 from lisa_ci.platforms.azure.shape import Place
 from lisa_ci.platforms.azure.skus import Sku, parse_rows
@@ -58,7 +61,11 @@ def choose(azure: Subscription, profile: Profile, subject: Subject, *, say: Call
     if subject.kernel is not None:
         raise ProvisioningError("the azure platform boots the image's own kernel", hint="leave 'kernel:' to qemu legs")
     image, facts = _image(azure, profile, subject)
-    found = sizes.compare(profile, Live(azure=azure), facts=facts, today=datetime.now(UTC).date())
+    today = datetime.now(UTC).date()
+    known = prices()
+    if known.kept or known.spot:
+        say(f"sizes are in the order of {known.told(today)}", Level.INFO)
+    found = sizes.compare(profile, Live(azure=azure), facts=facts, prices=known, today=today)
     places = tuple(one.place(azure.id) for one in found if one.serves)
     reasons = [f"{one.size} in {one.region}: {'; '.join(one.reasons)}" for one in found if not one.serves]
     for text in [*reasons, *(one.warning for one in found if one.serves and one.warning)]:
@@ -69,6 +76,16 @@ def choose(azure: Subscription, profile: Profile, subject: Subject, *, say: Call
             hint="give the profile other sizes or regions; lisa-ci azure sizes shows all of them",
         )
     return Chosen(places=places, image=image, facts=facts)
+
+
+def prices(environment: Mapping[str, str] | None = None) -> Prices:
+    """Those in the file that ``AZURE_PRICES`` names, as ``lisa-ci azure ask`` writes it; none where it names none.
+
+    Without, the profile's own order stands, which is the plan's where that was made with Azure's answers.
+    PipelineError.
+    """
+    named = (os.environ if environment is None else environment).get("AZURE_PRICES", "")
+    return legs.read_price_file(Path(named)) if named else Prices()
 
 
 def _image(azure: Subscription, profile: Profile, subject: Subject) -> tuple[NamedImage | None, ImageFacts]:

@@ -1,14 +1,14 @@
 """What an hour of a machine costs, from rows of Azure's Retail Prices API: a hint for the order, no bill.
 
-https://prices.azure.com/api/retail/prices answers to anybody; nothing here asks it. List prices are before any
-agreement that a subscription has.
+https://prices.azure.com/api/retail/prices answers to anybody; ``ask`` asks it, nothing here does. List prices are
+before any agreement that a subscription has.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Final, TypeGuard
 
@@ -16,8 +16,8 @@ from lisa_ci.errors import PipelineError
 from lisa_ci.platforms.azure.answers import read_answer
 
 _HINT: Final = (
-    "curl -G https://prices.azure.com/api/retail/prices --data-urlencode \"$filter=serviceName eq 'Virtual Machines' "
-    "and armRegionName eq 'westeurope'\" writes a page of them"
+    "lisa-ci azure ask FOLDER writes it; or curl -G https://prices.azure.com/api/retail/prices --data-urlencode "
+    "\"$filter=serviceName eq 'Virtual Machines' and armRegionName eq 'westeurope'\" writes a page of them"
 )
 
 
@@ -25,13 +25,20 @@ _HINT: Final = (
 class Prices:
     """US dollars (or ``currency``) an hour by (region, size), for machines that are kept and for spot ones.
 
-    ``newest``: the day from which the newest of them is in force.
+    ``newest``: the day from which the newest of them is in force; ``asked``: the day on which the API was asked.
     """
 
     kept: Mapping[tuple[str, str], float] = field(default_factory=dict)
     spot: Mapping[tuple[str, str], float] = field(default_factory=dict)
     currency: str = "USD"
     newest: date | None = None
+    asked: date | None = None
+
+    def told(self, today: date | None = None) -> str:
+        """What prices these are, with their day and, where ``today`` is given, their age."""
+        since = f"asked on {self.asked}" if self.asked else f"the newest in force since {self.newest}"
+        age = f", {(today - self.asked).days} days ago" if today and self.asked and today >= self.asked else ""
+        return f"list prices, {since}{age}; a hint, no bill"
 
     def hour(self, region: str, size: str, *, is_spot: bool) -> float | None:
         """None where it is not known."""
@@ -39,14 +46,19 @@ class Prices:
 
 
 def read_prices(data: bytes, place: str) -> Prices:
-    """Prices in a file: one answer of the API, or a list of answers (pages), or of their items. PipelineError."""
+    """Prices in a file: one answer of the API, or a list of answers (pages), or of their items. PipelineError.
+
+    ``asked`` in an answer is the day that ``lisa-ci azure ask`` wrote there; of several, the oldest counts.
+    """
     read = read_answer(data, place, _HINT)
     pages = read if isinstance(read, list) else [read]
     items: list[Any] = []
     for page in pages:
         inner = page.get("Items") if isinstance(page, dict) and "Items" in page else [page]
         items += inner if isinstance(inner, list) else []
-    found = parse_prices([item for item in items if isinstance(item, dict)])
+    days = [_day(str(page["asked"])[:10]) for page in pages if isinstance(page, dict) and "asked" in page]
+    asked = min((day for day in days if day), default=None)
+    found = replace(parse_prices([item for item in items if isinstance(item, dict)]), asked=asked)
     if not found.kept and not found.spot:
         raise PipelineError(f"{place} holds no price of a Linux machine", hint=_HINT)
     return found
@@ -59,7 +71,7 @@ def parse_prices(items: Sequence[Mapping[str, Any]]) -> Prices:
     for item in items:
         place, since = (str(item.get("armRegionName", "")).lower(), str(item.get("armSkuName", "")).lower()), ""
         price = item.get("retailPrice")
-        if not all(place) or not _is_hour_of_linux(item) or not _is_price(price):
+        if not all(place) or not is_hour_of_linux(item) or not _is_price(price):
             continue
         table = tables[str(item.get("skuName", "")).endswith(" Spot")]
         since = str(item.get("effectiveStartDate", ""))[:10]
@@ -88,8 +100,11 @@ def _day(text: str) -> date | None:
         return None
 
 
-def _is_hour_of_linux(item: Mapping[str, Any]) -> bool:
-    """Rows of one size are many: Windows, reservations, "Low Priority" (of Batch), savings plans, dev/test."""
+def is_hour_of_linux(item: Mapping[str, Any]) -> bool:
+    """Whether a row is the price of an hour of a Linux machine.
+
+    Rows of one size are many: Windows, reservations, "Low Priority" (of Batch), savings plans, dev/test.
+    """
     return (
         item.get("type", "Consumption") == "Consumption"
         and item.get("unitOfMeasure") == "1 Hour"

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+import requests
 from click.testing import CliRunner, Result
 
 from lisa_ci import cli
 from lisa_ci.errors import PipelineError
-from lisa_ci.platforms.azure import client
+from lisa_ci.platforms.azure import ask, client
 from tests.doubles.azure.entra import Entra
+from tests.doubles.azure.wire import Answer, InProcess, Request
 from tests.doubles.azure.world import FakeClock, make_arm, subscription
 from tests.unit.platforms.azure.orders import row
 
@@ -172,6 +176,22 @@ def _azure(monkeypatch: pytest.MonkeyPatch) -> None:
     entra, clock = Entra(), FakeClock()
     arm = make_arm(now=clock.now, entra=entra)
     monkeypatch.setattr(client, "connect", lambda: subscription(arm, entra, clock.as_clock()))
+    monkeypatch.setattr(ask, "session", lambda: prices_session([price("westeurope", 0.2), price("northeurope", 0.1)]))
+
+
+def prices_session(rows: list[dict[str, Any]], status: int = 200) -> requests.Session:
+    """The Retail Prices API, one row a page."""
+
+    def serve(request: Request) -> Answer:
+        wanted = [row for row in rows if f"armRegionName eq '{row['armRegionName']}'" in request.query["$filter"]]
+        skip = int(request.query.get("$skip", "0"))
+        link = f"https://prices.azure.com:443/api/retail/prices?{urlencode({**request.query, '$skip': skip + 1})}"
+        following = link if skip + 1 < len(wanted) else None
+        return Answer(status=status, body={"Items": wanted[skip : skip + 1], "NextPageLink": following})
+
+    session = requests.Session()
+    session.mount("https://prices.azure.com", InProcess(serve))
+    return session
 
 
 @pytest.mark.usefixtures("_azure")
@@ -184,7 +204,33 @@ def test_what_azure_answers_is_kept_for_the_plan(tmp_path: Path) -> None:
     assert {one["name"] for one in skus} == {"Standard_D2s_v5", "Standard_D4s_v5"}
     assert set(json.loads(Path("answers/usage.json").read_text())) == {"westeurope", "northeurope"}
     table = call("azure", "sizes", "--profile", "one", "--answers", "answers")
-    assert table.stdout.splitlines()[1].split()[:3] == ["*", "Standard_D2s_v5", "westeurope"]
+    assert table.stdout.splitlines()[1].split() == ["*", "Standard_D2s_v5", "northeurope", "any", "0.1"]
+    today = datetime.now(UTC).date()
+    assert f"list prices, asked on {today}, 0 days ago; a hint, no bill" in table.stderr
+
+
+@pytest.mark.usefixtures("_azure")
+def test_sizes_are_kept_where_prices_cannot_be_had_and_old_prices_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline(tmp_path, ON_AZURE)
+    Path("answers").mkdir()
+    old = written(tmp_path, "answers/prices.json", {"asked": "2026-01-01", "Items": [price("westeurope", 0.3)]})
+    before = Path(old).read_bytes()
+    monkeypatch.setattr(ask, "session", lambda: prices_session([], status=404))
+    result = call("azure", "ask", "answers")
+    assert result.exit_code == 0
+    assert "prices.azure.com/api/retail/prices gives no prices: HTTP status 404" in result.stderr
+    assert Path("answers/skus.json").is_file()
+    assert Path(old).read_bytes() == before
+
+
+def test_prices_alone_want_no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ask, "session", lambda: prices_session([price("westeurope", 0.2)] * 3))
+    result = call("azure", "ask", "answers", "--region", "westeurope", "--only-prices")
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(Path("answers/prices.json").read_text())["Items"]) == 3
+    assert not Path("answers/skus.json").exists()
 
 
 def test_the_plan_spreads_its_legs_over_the_quotas_that_were_kept(tmp_path: Path) -> None:

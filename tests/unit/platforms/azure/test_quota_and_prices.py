@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lisa_ci.errors import PipelineError
-from lisa_ci.platforms.azure.prices import parse_prices, read_prices
+from lisa_ci.platforms.azure.placing import prices
+from lisa_ci.platforms.azure.prices import Prices, parse_prices, read_prices
 from lisa_ci.platforms.azure.quota import parse_usage, read_usage
 from tests.unit.platforms.azure.orders import fixture, sku
 
@@ -159,6 +161,25 @@ def test_a_file_without_a_price_is_a_mistake() -> None:
     with pytest.raises(PipelineError, match="p holds no price of a Linux machine") as caught:
         read_prices(b"{}", "p")
     assert "prices.azure.com" in caught.value.hint
+
+
+def test_prices_tell_their_day_and_their_age() -> None:
+    kept = read_prices(json.dumps({"asked": "2026-11-01", "Items": [item(0.1)]}).encode(), "p")
+    assert kept.told(date(2026, 11, 28)) == "list prices, asked on 2026-11-01, 27 days ago; a hint, no bill"
+    assert kept.told() == "list prices, asked on 2026-11-01; a hint, no bill"
+    bare = read_prices(json.dumps({"Items": [item(0.1)]}).encode(), "p")
+    assert bare.told().startswith("list prices, the newest in force since 20")
+    several = [{"asked": day, "Items": [item(0.1)]} for day in ("2026-11-05", "2026-10-07", "never", 7)]
+    assert read_prices(json.dumps(several).encode(), "p").asked == date(2026, 10, 7)
+
+
+def test_the_order_of_a_run_is_that_of_the_prices_that_the_environment_names(tmp_path: Path) -> None:
+    file = tmp_path / "prices.json"
+    file.write_text(json.dumps({"asked": "2026-11-01", "Items": [item(0.1)]}))
+    assert prices({"AZURE_PRICES": str(file)}).hour("westeurope", "Standard_D2s_v5", is_spot=False) == 0.1
+    assert prices({}) == Prices()
+    with pytest.raises(PipelineError, match="cannot be read"):
+        prices({"AZURE_PRICES": str(tmp_path / "none.json")})
 
 
 @given(st.binary(max_size=100))
