@@ -65,6 +65,7 @@ def azurite(certificate: Path | None = None, key: Path | None = None) -> Iterato
     assert program.is_file(), "Azurite is missing: npm ci --prefix .ci/azurite"
     process = subprocess.Popen(
         [
+            *("setpriv", "--pdeathsig", "KILL", "--"),  # a killed test takes it along
             *("node", program, "--blobHost", "127.0.0.1", "--blobPort", "0"),
             *("--inMemoryPersistence", "--disableTelemetry", "--silent"),
             *(("--oauth", "basic", "--cert", certificate, "--key", key) if certificate and key else ()),

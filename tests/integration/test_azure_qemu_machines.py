@@ -48,8 +48,18 @@ def machines(folder: Path) -> QemuMachines:
     source = resource(DISK, "source", hyperVGeneration="V1", creationData={"createOption": "Upload"})
     data = resource(DISK, "m0-data0", diskSizeGB=3)
     image = resource("Microsoft.Compute/images", "i", storageProfile={"osDisk": {"managedDisk": {"id": source.id}}})
-    nics = [resource(NIC, f"m0-nic{number}", macAddress=f"00-0D-3A-01-00-0{number}") for number in (0, 1)]
-    made.resources = {one.id.lower(): one for one in (source, data, image, *nics)}
+    subnets = [{"name": f"s{number}", "properties": {"addressPrefix": f"10.77.{number}.0/24"}} for number in (0, 1)]
+    net = resource("Microsoft.Network/virtualNetworks", "net", subnets=subnets)
+    nics = [
+        resource(
+            NIC,
+            f"m0-nic{number}",
+            macAddress=f"00-0D-3A-01-00-0{number}",
+            ipConfigurations=[{"properties": {"subnet": {"id": f"{net.id}/subnets/s{number}"}}}],
+        )
+        for number in (0, 1)
+    ]
+    made.resources = {one.id.lower(): one for one in (source, data, image, net, *nics)}
     return made
 
 
@@ -111,12 +121,16 @@ def test_a_machine_boots_the_uploaded_disk_and_its_disks_outlive_a_stop(hosts: Q
     assert comes(lambda: hosts.serial(made) == HELLO)
     [emulator] = emulators(hosts.folder)
     words = Path(f"/proc/{emulator}/cmdline").read_bytes().decode().split("\0")
-    assert "hostfwd=tcp:127.0.9.2:2222-:22" in " ".join(words)
+    for number, door in ((0, ",hostfwd=tcp:127.0.9.2:2222-10.77.0.4:22"), (1, "")):
+        net = (
+            f"net=10.77.{number}.0/24,host=10.77.{number}.1,dns=10.77.{number}.3,dhcpstart=10.77.{number}.{4 + number}"
+        )
+        assert f"user,id=net{number},restrict=on,ipv6=off,{net}{door}" in words
     assert [re.search("mac=([^,]*)", word)[1] for word in words if "mac=" in word] == [  # type: ignore[index]
         "00:0D:3A:01:00:00",
         "00:0D:3A:01:00:01",
     ]
-    assert (words[words.index("-smp") + 1], words[words.index("-m") + 1]) == ("2", "512")
+    assert (words[words.index("-smp") + 1], words[words.index("-m") + 1]) == ("2", "640")
     assert any("scsi-id=0,lun=5,drive=lun5" in word for word in words)
 
     hosts.stop(made)

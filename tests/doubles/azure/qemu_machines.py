@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -22,7 +23,7 @@ from lisa_ci.platforms.qemu import way_in
 from tests.doubles.azure.arm import DISK, Stored
 
 # (cores, MiB) of a size as far as an emulated machine beside others may have them.
-SHAPES: Final = {"Standard_D2s_v5": (1, 512), "Standard_D4s_v5": (2, 512)}
+SHAPES: Final = {"Standard_D2s_v5": (2, 512), "Standard_D4s_v5": (2, 640)}
 GENERATIONS: Final = {"V1": "", "V2": "/usr/share/OVMF/OVMF_CODE_4M.fd"}
 VARIABLES: Final = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 _FOOTER: Final = 512
@@ -192,13 +193,29 @@ class QemuMachines:
         yield from ("-chardev", f"file,id=serial,append=on,path={home / 'serial.log'}", "-serial", "chardev:serial")
 
     def _nics(self, references: list[Mapping[str, Any]], address: str) -> Iterator[str]:
-        """The primary one answers at the public address; nothing gets out by any."""
+        """Each in the addresses of its subnet, from the fourth on as on Azure. The primary one answers at the public
+        address; nothing gets out by any.
+        """
         for number, reference in enumerate(references):
-            mac = self._resource(reference["id"]).properties["macAddress"].replace("-", ":")
+            nic = self._resource(reference["id"])
+            [configuration] = nic.properties["ipConfigurations"]
+            subnet = self._subnet(configuration["properties"]["subnet"]["id"])
+            first = subnet[4 + number]
             is_primary = reference.get("properties", {}).get("primary", number == 0)
-            door = f",hostfwd=tcp:{address}:{self.port}-:22" if is_primary and address else ""
-            yield from ("-netdev", f"user,id=net{number},restrict=on,ipv6=off{door}")
+            door = f",hostfwd=tcp:{address}:{self.port}-{first}:22" if is_primary and address else ""
+            net = f"net={subnet},host={subnet[1]},dns={subnet[3]},dhcpstart={first}"
+            mac = nic.properties["macAddress"].replace("-", ":")
+            yield from ("-netdev", f"user,id=net{number},restrict=on,ipv6=off,{net}{door}")
             yield from ("-device", f"virtio-net-pci,netdev=net{number},mac={mac},romfile=")
+
+    def _subnet(self, id_: str) -> IPv4Network:
+        network, _, name = id_.rpartition("/subnets/")
+        [prefix] = [
+            subnet["properties"]["addressPrefix"]
+            for subnet in self._resource(network).properties["subnets"]
+            if subnet["name"] == name
+        ]
+        return IPv4Network(prefix)
 
 
 def seed(machine: Stored) -> dict[str, bytes]:
