@@ -46,11 +46,12 @@ cp .config "$work/kernel/boot/config"
 cp System.map vmlinux "$work/kernel/boot/"
 tar --zstd -C "$work/kernel" -cf "$delivery/kernel.tar.zst" .
 
-# The selftests of these sources, those of these collections (openat2 wants libasan and libubsan in the image).
+# The selftests of these sources, those of these collections: linked statically, since the image has another libc than this job.
+# For exec, which cannot be, and openat2, which wants libasan, set SELFTESTS_LDFLAGS= and have this job's libraries in the image.
 if [ -f "$repository/kernel-tests/kselftest/suite.yaml" ]; then
   make headers
-  make -C tools/testing/selftests install INSTALL_PATH="$work/kselftest" \
-    TARGETS="${SELFTESTS:-clone3 core exec futex mincore pidfd proc timens vDSO}"
+  make -C tools/testing/selftests install INSTALL_PATH="$work/kselftest" FORCE_TARGETS=1 \
+    TARGETS="${SELFTESTS:-clone3 core futex mincore pidfd proc timens vDSO}" USERLDFLAGS="${SELFTESTS_LDFLAGS--static}"
   mkdir -p "$delivery/kernel-tests/kselftest"
   tar -C "$work" -czf "$delivery/kernel-tests/kselftest/kselftest.tar.gz" kselftest
 fi

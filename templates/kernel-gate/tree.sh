@@ -28,21 +28,23 @@ cp .config "$work/kernel/boot/config"
 cp System.map vmlinux "$work/kernel/boot/"
 tar --zstd -C "$work/kernel" -cf "$delivery/kernel.tar.zst" .
 
-# The selftests of this tree, those of these collections (openat2 wants libasan and libubsan in the image).
+# The selftests of this tree, those of these collections: linked statically, since the image has another libc than this job.
+# For exec, which cannot be, and openat2, which wants libasan, set SELFTESTS_LDFLAGS= and have this job's libraries in the image.
 if [ -f kernel-tests/kselftest/suite.yaml ]; then
   make headers
-  make -C tools/testing/selftests install INSTALL_PATH="$work/kselftest" \
-    TARGETS="${SELFTESTS:-clone3 core exec futex mincore pidfd proc timens vDSO}"
+  make -C tools/testing/selftests install INSTALL_PATH="$work/kselftest" FORCE_TARGETS=1 \
+    TARGETS="${SELFTESTS:-clone3 core futex mincore pidfd proc timens vDSO}" USERLDFLAGS="${SELFTESTS_LDFLAGS--static}"
   mkdir -p "$delivery/kernel-tests/kselftest"
   tar -C "$work" -czf "$delivery/kernel-tests/kselftest/kselftest.tar.gz" kselftest
 fi
 
-# The kernel as a program, with KUnit's own choice of tests, as kunit.py builds it. It is built from what is committed, in
-# a folder of its own: this tree is not clean any more.
+# The kernel as a program, with KUnit's own choice of tests, as kunit.py builds it, static as well. It is built from what is
+# committed, in a folder of its own: this tree is not clean any more.
 if [ -f kernel-tests/kunit/suite.yaml ]; then
   mkdir -p "$work/uml" "$delivery/kernel-tests/kunit"
   git archive HEAD | tar -x -C "$work/uml"
   cp "${KUNITCONFIG:-tools/testing/kunit/configs/default.config}" "$work/uml/.config"
+  ./scripts/config --file "$work/uml/.config" -e STATIC_LINK
   make -C "$work/uml" ARCH=um olddefconfig
   make -C "$work/uml" ARCH=um linux
   cp "$work/uml/linux" "$delivery/kernel-tests/kunit/"
