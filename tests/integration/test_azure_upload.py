@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -132,6 +134,46 @@ def test_a_connection_that_breaks_costs_a_request_and_not_the_upload(emulator: A
         upload_vhd(subject(disk), disk, url, silent, creates=True)
     assert proxy.cuts >= 2
     holds(blob, disk, SIZE)
+
+
+@pytest.fixture(scope="module")
+def sent_bytes(emulator: Azurite, disk: Path) -> int:
+    """What a whole upload sends of pages."""
+    url, _ = link(emulator)
+    return upload_vhd(subject(disk), disk, url, silent, creates=True).sent_bytes
+
+
+UPLOADER = """
+import sys
+from pathlib import Path
+from lisa_ci import image
+from lisa_ci.model import Image, ImageFormat, Secret
+from lisa_ci.platforms.azure.upload import upload_vhd
+path = Path(sys.argv[1])
+digest, size = image.disk_digest(path, ImageFormat.RAW)
+subject = Image(path=str(path), format=ImageFormat.RAW, size_bytes=size, disk_digest=digest)
+upload_vhd(subject, path, Secret(sys.stdin.read()), lambda event: None)
+"""
+
+
+@pytest.mark.parametrize("share", [0.001, *(round(random.Random(seed).random(), 3) for seed in range(2)), 0.999])
+def test_an_uploader_that_is_killed_at_any_byte_leaves_no_disk_and_the_next_one_finishes_it(
+    emulator: Azurite, disk: Path, sent_bytes: int, share: float
+) -> None:
+    """As for a managed disk, whose bytes nobody may read back: what was sent before is sent again, and is the same."""
+    proxy = CuttingProxy(target=emulator.port, budget=int(sent_bytes * share))
+    with proxy.running():
+        url, blob = link(emulator, port=proxy.port)
+        blob.create_page_blob(size=SIZE + vhd.FOOTER_BYTES)
+        uploader = subprocess.Popen([sys.executable, "-c", UPLOADER, str(disk)], stdin=subprocess.PIPE)
+        proxy.on_cut = uploader.kill
+        uploader.communicate(url.reveal().encode(), timeout=60)
+    assert uploader.returncode == -signal.SIGKILL
+    assert blob.download_blob(SIZE, vhd.FOOTER_BYTES).readall() == bytes(vhd.FOOTER_BYTES), "it is a disk already"
+    direct = Secret(url.reveal().replace(f":{proxy.port}/", f":{emulator.port}/"))
+    upload_vhd(subject(disk), disk, direct, silent)
+    holds(blob, disk, SIZE)
+    covers(blob, disk)
 
 
 @pytest.mark.parametrize(("permission", "hours"), [("r", 1), ("cw", -1)])
