@@ -129,7 +129,7 @@ def main() -> int:
             },
             options.rounds,
         )
-        remove(machine, installed, timeout=HOUR)
+        remove(machine, (installed.name,), timeout=HOUR)
         found = peers.measure_all(login) if options.peers else {}
     floors = taken["plain sh loop"]
     over = [1000 * (ours - floor) / options.count for ours, floor in zip(taken["lisa-ci"], floors, strict=True)]

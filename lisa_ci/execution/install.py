@@ -43,22 +43,27 @@ echo "$folder"
 
 _NAME: Final = re.compile(r"lisa-ci-[0-9a-f]{12}")
 SAMPLER: Final = "lisa-ci-sampler"
-# A runner that lost its host keeps its scratch folder for a replay. A sampler whose connection has stalled waits for
-# ever: it is known by the first line of its command (sampler.sh), whose NULs a shell leaves out.
+# Ends and removes all that bears a name of stdin. A runner that lost its host waits for a replay, and a sampler on a
+# connection that has stalled waits for ever; runner.sh puts the name where it is found. Our own command has it nowhere.
 _REMOVE: Final = rf"""
-for process in /proc/[0-9]*; do
-  line=
-  {{ IFS= read -r line <"$process/cmdline"; }} 2>/dev/null
-  case $line in *{SAMPLER}*) ;; *) continue ;; esac
-  for folder; do
-    case $line in *"{SAMPLER} ${{folder##*/}} "*) kill -s KILL "${{process##*/}}" 2>/dev/null ;; esac
+names=$(cat)
+for name in $names; do
+  round=0
+  found=1
+  while [ "$found" -gt 0 ] && [ "$round" -lt 5 ]; do
+    found=0
+    round=$((round + 1))
+    for entry in $(grep -lsa -e "$name" /proc/[0-9]*/cmdline /proc/[0-9]*/environ); do
+      entry=${{entry#/proc/}}
+      kill -s KILL "${{entry%%/*}}" 2>/dev/null && found=1
+    done
   done
-done
-for folder; do
-  scratch=
-  [ ! -e "$folder/run" ] || read -r token main scratch rest <"$folder/run"
-  case $scratch in */lisa-ci-run.*) rm -rf "$scratch" ;; esac
-  rm -rf "$folder"
+  rmdir /sys/fs/cgroup/lisa-ci.$name/*/ /sys/fs/cgroup/unified/lisa-ci.$name/*/ 2>/dev/null
+  rmdir /sys/fs/cgroup/lisa-ci.$name /sys/fs/cgroup/unified/lisa-ci.$name 2>/dev/null
+  rm -rf "/run/lisa-ci-run.$name" "/dev/shm/lisa-ci-run.$name"
+  for place in {_PLACES}; do
+    rm -rf "$place/$name"
+  done
 done
 """
 
@@ -68,6 +73,10 @@ class Installed:
     """``folder`` is in the machine; a suite lies in ``folder``/suites/NAME."""
 
     folder: str
+
+    @property
+    def name(self) -> str:
+        return self.folder.rpartition("/")[2]
 
     @property
     def runner(self) -> str:
@@ -95,16 +104,11 @@ def install(machine: Machine, suites: Mapping[str, Suite], *, name: str, timeout
     return Installed(folder=lines[-1])
 
 
-def remove(machine: Machine, installed: Installed, *, timeout: timedelta) -> None:
-    """For machines that live on after the leg."""
-    machine.run("sh", "-c", _REMOVE, "remove", installed.folder, timeout=timeout)
-
-
-def remove_named(machine: Machine, names: Iterable[str], *, timeout: timedelta) -> None:
-    """The same for installations of which nothing is known but the name; what is no such name is passed over."""
-    folders = [f"{place}/{name}" for name in names if _NAME.fullmatch(name) for place in _PLACES.split()]
-    if folders:
-        machine.run("sh", "-c", _REMOVE, "remove", *folders, timeout=timeout)
+def remove(machine: Machine, names: Iterable[str], *, timeout: timedelta) -> None:
+    """For machines that live on after the leg: installations of these names. What is no such name is passed over."""
+    ours = [name for name in names if _NAME.fullmatch(name)]
+    if ours:
+        machine.run("sh", "-c", _REMOVE, timeout=timeout, stdin="\n".join(ours).encode())
 
 
 def pack(suites: Mapping[str, Suite]) -> bytes:

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from lisa_ci import faults, files, scrub
@@ -26,7 +26,7 @@ from lisa_ci.execution.cases import CaseRunner
 from lisa_ci.execution.clock import Deadline
 from lisa_ci.execution.dialogue import Surroundings
 from lisa_ci.execution.group import Group
-from lisa_ci.execution.install import Installed, install, new_name, remove, remove_named
+from lisa_ci.execution.install import Installed, install, new_name, remove
 from lisa_ci.execution.inventory import Selection, all_known, discover, in_folder, select
 from lisa_ci.execution.journal import locked, rewrite
 from lisa_ci.execution.kernel_log import KernelLog
@@ -283,7 +283,7 @@ class _Leg:
             ),
             self._prepared,
             self._kernel,
-            lambda machine: sampling.of(machine, PurePosixPath(group.installed.folder).name),
+            lambda machine: sampling.of(machine, group.installed.name),
             boots=self._leg.profile.endpoint is None,
             boot=self._plan.timeouts.boot,
             deadline=self._deadline,
@@ -369,7 +369,7 @@ class _Leg:
     def _remove_earlier(self, machine: Machine) -> None:
         """What a run that was killed has left in a machine that lives on."""
         if self._leg.profile.endpoint is not None and self._names.exists():
-            remove_named(machine, self._names.read_text().split(), timeout=_SHORT)
+            remove(machine, self._names.read_text().split(), timeout=_SHORT)
 
     def _take_inventory(self, group: Group, record: Record) -> None:
         machine, installed = group.machine, group.installed
@@ -519,7 +519,7 @@ class _Leg:
                 if not self.settings.keep:
                     if self._leg.profile.endpoint is not None:
                         self._answering(group)
-                    remove(group.machine, group.installed, timeout=_SHORT)
+                    remove(group.machine, (group.installed.name,), timeout=_SHORT)
         except ProvisioningError as error:
             self._say(f"no telemetry: {error.message}", Level.WARNING)
 

@@ -21,6 +21,7 @@
 
 folder=$1
 token=$2
+name=${folder##*/} # in the command line or the environment of all that is ours, so that all of it can be found
 held= # frames that go out together with the next one
 head_limit=65536
 ring_limit=1048576
@@ -114,6 +115,20 @@ end_keeper() { # with its dd, which would be an orphan that nobody finds
 
 end_child() { # PARENT PROCESS STATE PARENT...
   [ "$4" != "$1" ] || kill -s KILL "$2" 2>/dev/null
+}
+
+end_earlier() { # TOKEN: all that runners in this folder have begun, but the one that was called with TOKEN
+  round=0
+  found=1
+  while [ "$found" -gt 0 ] && [ "$round" -lt 5 ]; do
+    found=0
+    round=$((round + 1))
+    for entry in $(grep -lsa -e "$name/" -e "[.]$name" /proc/[0-9]*/cmdline /proc/[0-9]*/environ); do
+      entry=${entry#/proc/}
+      entry=${entry%%/*}
+      grep -qsa -e "$1" "/proc/$entry/cmdline" || { kill -s KILL "$entry" 2>/dev/null && found=1; }
+    done
+  done
 }
 
 each_process() { # FUNCTION ARGUMENT: calls it with what /proc/PROCESS/stat says: PROCESS STATE PARENT GROUP SESSION...
@@ -394,7 +409,7 @@ lisa_case() { # NUMBER KEY LIMIT(1/100 s) AHEAD WATCH SETUP COUNT NAME=VALUE... 
       echo "$self" >"$scratch/$number.leader"
     fi
     exec 3<&- 4>&- 5<&- 6<&-
-    export "LISA_CI_SUITE=${key%%"#"*}" "LISA_CI_CASE=${key#*"#"}" "LISA_CI_RUN=$token.$number."
+    export "LISA_CI_SUITE=${key%%"#"*}" "LISA_CI_CASE=${key#*"#"}" "LISA_CI_RUN=$token.$number.$name"
     "$setup" || exit 126
     while [ "$lisa_ci_count" -gt 0 ]; do
       # shellcheck disable=SC2163 # $1 is NAME=VALUE
@@ -422,7 +437,8 @@ replay() { # NUMBER TOKEN: tells how the cases behind NUMBER ended, then which o
   i=0
   supervisor=
   while [ "$i" -lt 30 ] && [ -z "$supervisor" ]; do # it may just be beginning
-    [ ! -e "$folder/run" ] || read -r token main scratch groups lisa_ci_session keeper ticker supervisor <"$folder/run"
+    [ ! -e "$folder/scratch/run" ] ||
+      read -r token main scratch groups lisa_ci_session keeper ticker supervisor <"$folder/scratch/run"
     i=$((i + 1))
     [ -n "$supervisor" ] || sleep 0.1 2>/dev/null || sleep 1
   done
@@ -450,10 +466,7 @@ replay() { # NUMBER TOKEN: tells how the cases behind NUMBER ended, then which o
   kill -s KILL "$ticker" 2>/dev/null
   end_keeper
   # What main had begun when it was killed has no parent any more, and waits for a reader of its output for ever.
-  for entry in $(grep -lsa -e "$token" /proc/[0-9]*/cmdline); do
-    entry=${entry#/proc/}
-    kill -s KILL "${entry%/cmdline}" 2>/dev/null
-  done
+  end_earlier "$answer"
   while read -r word number rest; do
     if [ "$number" -gt "$1" ]; then
       case $word in
@@ -497,24 +510,21 @@ if [ "${3-}" = replay ]; then
   replay "$4" "$token"
   exit
 fi
-if [ -e "$folder/run" ]; then # of a runner before us that nobody asked again, or what it kept for that
-  read -r earlier rest scratch rest <"$folder/run"
-  for entry in $(grep -lsa -e "${earlier:-none}" /proc/[0-9]*/cmdline /proc/[0-9]*/environ); do
-    entry=${entry#/proc/}
-    kill -s KILL "${entry%%/*}" 2>/dev/null
-  done
-  case $scratch in */lisa-ci-run.*) rm -rf "$scratch" ;; esac
-fi
+end_earlier "$token" # a runner that nobody asked again, or what it left
 places=
 while read -r rest place type rest; do
   case "$place $type" in '/run tmpfs' | '/dev/shm tmpfs') places="$places $place" ;; esac
 done </proc/mounts
 scratch=
 for place in $places "$folder"; do
+  rm -rf "$place/lisa-ci-run.$name"
+done
+for place in $places "$folder"; do
   # mkdir fails where the name exists, so nobody can prepare it for us.
-  mkdir -m 700 "$place/lisa-ci-run.$$" 2>/dev/null && scratch=$place/lisa-ci-run.$$ && break
+  mkdir -m 700 "$place/lisa-ci-run.$name" 2>/dev/null && scratch=$place/lisa-ci-run.$name && break
 done
 [ -n "$scratch" ] || give_up 'no folder for scratch files can be written'
+ln -sfn "$scratch" "$folder/scratch" || give_up 'no link can be made' # fits on a disk that is full
 mkfifo -m 600 "$scratch/events" "$scratch/jobs" || give_up 'mkfifo does not work here'
 dd=$(command -v dd) # found once: a long PATH costs a dozen system calls each time
 echo x | "$dd" bs=2 count=1 iflag=fullblock "of=$scratch/measure" 2>/dev/null || give_up 'dd knows no iflag=fullblock'
@@ -525,8 +535,9 @@ lisa_ci_session=$(command -v setsid)
 groups=
 for place in ${LISA_CI_GROUPS-/sys/fs/cgroup /sys/fs/cgroup/unified}; do
   [ -e "$place/cgroup.procs" ] || continue
-  mkdir "$place/lisa-ci.$$" 2>/dev/null || continue
-  groups=$place/lisa-ci.$$
+  [ ! -e "$place/lisa-ci.$name" ] || rmdir "$place/lisa-ci.$name"/*/ "$place/lisa-ci.$name"
+  mkdir "$place/lisa-ci.$name" || continue
+  groups=$place/lisa-ci.$name
   { echo +memory >"$groups/cgroup.subtree_control"; } 2>/dev/null
   mkdir "$groups/0" && (echo 0 >"$groups/0/cgroup.procs") 2>/dev/null && [ -e "$groups/0/cpu.stat" ] && break
   rmdir "$groups/0" "$groups" 2>/dev/null
@@ -559,7 +570,7 @@ keeper=$!
 supervise 3<&- &
 supervisor=$!
 exec 4>&-
-echo "$token $$ $scratch ${groups:--} ${lisa_ci_session:--} $keeper $ticker $supervisor" >"$folder/run"
+echo "$token $$ $scratch ${groups:--} ${lisa_ci_session:--} $keeper $ticker $supervisor" >"$scratch/run"
 
 # shellcheck source=/dev/null
 . "$folder/cases"

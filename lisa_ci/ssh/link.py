@@ -67,7 +67,7 @@ class Packets(Packetizer):
         self._is_alive = is_alive
         self.silence = silence
         self.is_silent = False
-        self._heard = self._asked = self._looked = time.monotonic()
+        self.heard = self._asked = self._looked = time.monotonic()
         self._is_writing = False
         self.deadline: float | None = None
         self.ask: Callable[[], None] | None = None
@@ -95,7 +95,7 @@ class Packets(Packetizer):
                 raise self._lose(error.strerror or str(error)) from error
             if not block:
                 raise self._lose("the connection was closed")
-            self._heard = time.monotonic()
+            self.heard = time.monotonic()
             self._ahead += block
         data = bytes(self._ahead[:n])
         del self._ahead[:n]
@@ -139,10 +139,10 @@ class Packets(Packetizer):
                 raise self._lose(death.why)
         if self.ask is None:
             return
-        if now - self._heard > self.silence:
+        if now - self.heard > self.silence:
             self.is_silent = True
             raise self._lose(f"silent for {self.silence:g} s")
-        if now - max(self._heard, self._asked) > self.silence / 4 and not self._is_writing:
+        if now - max(self.heard, self._asked) > self.silence / 4 and not self._is_writing:
             self._asked = now
             self.ask()
 
@@ -240,8 +240,18 @@ class Link(paramiko.Transport):
         if not self.is_active():
             raise self.get_exception() or EOFError("the connection was closed")
 
+    def ask(self) -> float:
+        """Ask for a sign of life; any answer is one. When that was, monotonic."""
+        now = time.monotonic()
+        self._ask()
+        return now
+
+    def has_heard_since(self, moment: float) -> bool:
+        """Whether anything came after ``moment``, monotonic."""
+        return self.packetizer.heard > moment
+
     def _ask(self) -> None:
-        """Ask for a sign of life; any answer is one. Runs in the reading thread, so it must not wait."""
+        """Runs in the reading thread, too, so it must not wait."""
         if self.clear_to_send.is_set():
             message = paramiko.Message()
             message.add_byte(cMSG_GLOBAL_REQUEST)

@@ -120,24 +120,25 @@ class Session:
         """Feed ``stdin``, hand all output to ``take``; the exit code, or None when ``deadline`` came first.
 
         sshd tells the exit before it sent all output, and a child in the background may keep the output open for ever.
-        ``is_whole`` waits for the real end; else silence after the exit is taken for it.
+        ``is_whole`` waits for the real end; else silence after the exit is taken for it, on a connection that lives.
         """
         left = memoryview(stdin)
         if not left:
             self.end_input()
-        quiet_since: float | None = None
+        quiet_since: float | None = None  # since when the command has ended and said nothing, and the server was asked
         while True:
             left = self._feed(left)
             now = time.monotonic()
-            if self.has_exited and not is_whole:
-                quiet_since = quiet_since or now
-            until = min(deadline, quiet_since + _AFTER_EXIT) if quiet_since else deadline
             wait = (0.0 if self.takes_input else 0.01) if left else 0.2
             try:
-                data = self.receive(256 * 1024, timedelta(seconds=max(0.0, min(until - now, wait))))
+                data = self.receive(256 * 1024, timedelta(seconds=max(0.0, min(deadline - now, wait))))
             except TimeoutError:
-                if now >= until:
+                if now >= deadline:
                     return self._channel.exit_status if self.has_exited else None
+                if self.has_exited and not is_whole:
+                    quiet_since = quiet_since or self._link.ask()
+                    if now - quiet_since >= _AFTER_EXIT and self._link.has_heard_since(quiet_since):
+                        return self._channel.exit_status
                 continue
             if not data:
                 return self._exit(deadline)

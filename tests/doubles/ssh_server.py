@@ -47,6 +47,7 @@ class Faults:
     endless_extensions: bool = False  # at the login: an extension list that claims 4 billion entries
     refused_logins: int = 0
     refuses_exec: bool = False
+    hangs_after_exit: bool = False  # tells a command's exit, as sshd does before all of the output, and nothing more
     overruns_window: bool = False  # sends stdout without caring for the window
 
 
@@ -240,6 +241,10 @@ class SshServer:
             answer = self.answer(line) if self.answer else None
             if answer is None:
                 self._run(channel, line)
+                return
+            if self.faults.hangs_after_exit and answer.exit is not None:
+                channel.send_exit_status(answer.exit)
+                self.freeze()
                 return
             channel.sendall_stderr(answer.stderr)
             channel.sendall(answer.stdout)

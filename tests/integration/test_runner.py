@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -90,9 +91,7 @@ class Desk:
         return self.folder.case_log("boot", case).read_bytes()
 
     def close(self) -> None:
-        run = Path(self.installed.folder) / "run"
-        self.mains = [run.read_text().split()[1]] if run.exists() else []
-        remove(self.machine, self.installed, timeout=MINUTE)
+        remove(self.machine, (self.installed.name,), timeout=MINUTE)
 
 
 @pytest.fixture(params=["groups", "plain"])
@@ -110,7 +109,7 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path, groups: dict[str, str])
     desk = Desk(tmp_path, LocalMachine(shell=shell, environment={**groups, "LISA_CI_PLACES": str(places)}))
     yield desk
     desk.close()
-    assert is_soon(lambda: not [path for main in desk.mains for path in remains(main)])
+    assert is_soon(lambda: not remains(desk.installed.name))
 
 
 def is_soon(claim: Callable[[], bool]) -> bool:
@@ -123,11 +122,14 @@ def is_soon(claim: Callable[[], bool]) -> bool:
     return True
 
 
-def remains(main: str) -> list[Path]:
-    """What the runner with the process number ``main`` has on this host: scratch folders and control groups."""
-    places = [Path("/run"), Path("/dev/shm")]
-    nests = (path for path in Path("/sys/fs/cgroup").glob(f"**/lisa-ci.{main}") if path.is_dir())
-    return [*(place / f"lisa-ci-run.{main}" for place in places if (place / f"lisa-ci-run.{main}").exists()), *nests]
+def remains(name: str) -> list[Path]:
+    """What the installation ``name`` has on this host: its folders and control groups."""
+    places = [
+        *map(Path, ("/run", "/dev/shm", "/var/tmp", "/tmp")),
+        Path("/sys/fs/cgroup"),
+        Path("/sys/fs/cgroup/unified"),
+    ]
+    return [path for place in places for path in place.glob(f"*{name}*")]
 
 
 def alive(mark: str) -> list[int]:
@@ -231,15 +233,6 @@ def test_a_case_that_kills_the_runner_costs_itself_and_says_so(desk: Desk) -> No
     assert list(results) == ["c1"]
     assert desk.dialogue.running
     assert desk.dialogue.running.id == "c2"
-    for place in (*Path("/run").glob("lisa-ci-run.*"), *Path("/dev/shm").glob("lisa-ci-run.*")):
-        shutil.rmtree(place)
-    for nest in sorted(Path("/sys/fs/cgroup").glob("**/lisa-ci.*/*/"), reverse=True):
-        (nest / "cgroup.kill").write_text("1")
-    time.sleep(0.2)
-    for nest in sorted(Path("/sys/fs/cgroup").glob("**/lisa-ci.*/*/"), reverse=True):
-        nest.rmdir()
-    for nest in Path("/sys/fs/cgroup").glob("**/lisa-ci.*/"):
-        nest.rmdir()
 
 
 def test_the_case_that_runs_when_the_legs_time_is_over_is_not_judged(desk: Desk) -> None:
@@ -284,10 +277,11 @@ def test_a_case_that_fills_the_disk_is_not_judged(tmp_path: Path, desk: Desk) ->
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", small], check=True)
     try:
         folder = Path(desk.installed.folder)
-        shutil.copytree(folder, small / "lisa-ci")
-        installed, desk.installed = desk.installed, Installed(folder=f"{small}/lisa-ci")
+        name = new_name()
+        shutil.copytree(folder, small / name)
+        installed, desk.installed = desk.installed, Installed(folder=f"{small}/{name}")
         results = desk.run("true", f"cat /dev/zero >{small}/fill", "true", f"rm {small}/fill; false", "false")
-        remove(desk.machine, desk.installed, timeout=MINUTE)
+        remove(desk.machine, (name,), timeout=MINUTE)
         desk.installed = installed
     finally:
         subprocess.run(["umount", small], check=True)
@@ -315,6 +309,21 @@ def test_a_cut_connection_costs_no_finished_case(desk: Desk, after: int, lingers
     for name, result in results.items():
         assert result.exit == 3
         assert desk.log(name) == name[1:].encode() + b"\n" + bytes(20000)
+    assert not alive(mark)
+
+
+def test_a_runner_ends_the_one_before_it_though_that_was_stopped_before_it_said_who_it_is(desk: Desk) -> None:
+    mark, token = f"7{os.getpid()}.25", f"before{os.getpid()}"
+    folder = Path(desk.installed.folder)
+    (folder / "cases").write_text(f"lisa_case 1 boot#c1 9999 16 0 true 0 sleep {mark}\n")
+    with desk.machine.channel("sh", desk.installed.runner, str(folder), token) as before:
+        assert is_soon(lambda: bool(alive(mark)))
+        (folder / "scratch").unlink()
+        for process in alive(token):
+            os.kill(process, signal.SIGSTOP)
+        assert list(desk.run("true")) == ["c1"]
+        while before.receive(65536, MINUTE):
+            pass  # its last words; then all that could speak is gone
     assert not alive(mark)
 
 

@@ -400,6 +400,14 @@ def test_a_command_that_ends_without_an_exit_is_a_lost_machine(server: SshServer
             machine.run("true", timeout=SOON)
 
 
+def test_silence_after_the_exit_is_the_end_of_the_output_only_where_the_server_still_answers(server: SshServer) -> None:
+    with connected(server.login(), silence=timedelta(seconds=2)) as machine:
+        server.answer = lambda _: Answer(stdout=b"\nlisa-ci-group 0\nall 90 cases", exit=0)
+        server.faults.hangs_after_exit = True
+        with pytest.raises(MachineLostError, match="silent for 2 s"):
+            machine.run("cat", "cases", timeout=SOON)
+
+
 def test_a_file_that_is_cut_off_on_the_way_leaves_nothing(server: SshServer, tmp_path: Path) -> None:
     with connected(server.login()) as machine:
         server.answer = lambda _: Answer(stdout=b"\nlisa-ci-group \nhalf", exit=None)

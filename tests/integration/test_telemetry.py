@@ -20,7 +20,7 @@ import pytest
 from lisa_ci.errors import MachineLostError
 from lisa_ci.events import Message
 from lisa_ci.execution.collect import State, on_failure, telemetry
-from lisa_ci.execution.install import Installed, remove
+from lisa_ci.execution.install import remove
 from lisa_ci.execution.questions import AT_THE_END, COLLECT, FACTS, ON_FAILURE
 from lisa_ci.execution.sampler import FILE, SUMMARY, Sampler, read_samples, script
 from lisa_ci.execution.samples import GREETING, Parser, Reading, Sample
@@ -163,7 +163,7 @@ def test_removal_ends_a_sampler_whose_connection_has_stalled_and_no_other(place:
     ):
         assert stalled.receive(100, MINUTE).strip() == GREETING
         assert kept.receive(100, MINUTE).strip() == GREETING
-        remove(place, Installed(folder=f"/nonexistent/{OWNER}"), timeout=MINUTE)
+        remove(LocalMachine(place.shell), (OWNER,), timeout=MINUTE)  # with the programs that a removal needs
         while stalled.receive(100, MINUTE):
             pass  # what is left of the greeting
         kept.send(b"one\n")
