@@ -74,6 +74,8 @@ def _happened(loss: Loss | None, findings: Sequence[Finding]) -> Expectation | N
             return Expectation.PANIC
         case Loss.REBOOT:  # many kernels reboot by themselves after a panic
             return Expectation.PANIC if Category.PANIC in said else Expectation.REBOOT
+        case Loss.SILENCE | Loss.CONNECTION if Category.PANIC in said:  # a machine whose platform tells no panic
+            return Expectation.PANIC
         case Loss.RUNNER if Category.OOM_KILL in said:
             return Expectation.OOM
     return None
