@@ -144,12 +144,13 @@ each_process() { # FUNCTION ARGUMENT: calls it with what /proc/PROCESS/stat says
 
 block() { # FILE LIMIT: up to LIMIT bytes from the case into FILE; sets "size" and "is_full"; 1 where dd was killed
   LC_ALL=C "$dd" "bs=$2" count=1 iflag=fullblock "of=$1" <&8 2>"$scratch/measure" 5<&- 6<&- 8<&-
-  size=0 is_full='' full=''
-  read -r full rest <"$scratch/measure"
-  case $full in
-    0+0) ;;
-    1+0) is_full=1 size=$2 ;;
-    0+1) size=$(($(wc -c <"$1"))) ;;
+  size=0 is_full='' full='' taken=''
+  { read -r full rest && read -r rest && read -r taken rest; } <"$scratch/measure" # N+M records in, out; BYTES bytes ...
+  case $full:$taken in
+    0+0:*) ;;
+    1+0:*) is_full=1 size=$2 ;;
+    0+1:*[!0-9]* | 0+1:) size=$(($(wc -c <"$1"))) ;; # a dd that tells no bytes
+    0+1:*) size=$taken ;;
     *) return 1 ;;
   esac
 }
