@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
+from tests.doubles.azure.capacity import check_size, over_quota
 from tests.doubles.azure.faults import Fault
 from tests.doubles.azure.state import DISK, VM, ArmError, State, Stored, canonical
 from tests.doubles.azure.told import told
@@ -28,7 +29,9 @@ class Compute:
             user = found.properties.get("virtualMachine", {}).get("id", "")
             if user and user.lower() != place.lower():
                 raise ArmError(400, "NetworkInterfaceInUse", f"The NIC {nic['id']} is used by {user}.")
-            found.properties["virtualMachine"] = {"id": place}
+        check_size(self._state, body)
+        for nic in body["properties"].get("networkProfile", {}).get("networkInterfaces", ()):
+            self._state.resources[nic["id"].lower()].properties["virtualMachine"] = {"id": place}
 
     def with_disks(self, machine: Stored) -> None:
         """The disks that a machine brings with it bear its tags, as on Azure."""
@@ -87,11 +90,14 @@ class Compute:
             self._state.hosts.stop(stored)
         self._state.resources.pop(stored.id.lower(), None)
 
-    def check_sold_out(self, body: Mapping[str, Any]) -> None:
+    def check_room(self, body: Mapping[str, Any]) -> None:
+        """Of a machine that is put by itself: sold out, or over a quota."""
         size, region = body["properties"]["hardwareProfile"]["vmSize"], body["location"]
         if (size, region) in self._state.sold_out:
             told = f"The requested VM size for resource 'Following SKUs have failed for Capacity Restrictions: {size}'"
             raise ArmError(409, "SkuNotAvailable", f"{told} is currently not available in location '{region}'.")
+        if why := over_quota(self._state, [(body, region)]):
+            raise ArmError(409, "OperationNotAllowed", why)
 
     def action(
         self, request: Request, fault: Fault | None, group: str, provider: str, kind: str, name: str, action: str

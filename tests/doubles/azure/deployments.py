@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from tests.doubles.azure.capacity import over_quota, size_of
 from tests.doubles.azure.faults import Fault
 from tests.doubles.azure.resources import Resources
 from tests.doubles.azure.state import TAKES, VM, ArmError, Deployment, Operation, State
@@ -72,41 +73,23 @@ class Deployments:
 
     def _preflight(self, resources: list[dict[str, Any]], region: str) -> None:
         """Sizes and quota, before anything is made; wrapped as the real one wraps it."""
-        cores: dict[str, int] = {}
-        for resource in resources:
-            if resource["type"] != VM:
-                continue
-            size = resource["properties"]["hardwareProfile"]["vmSize"]
-            where = resource.get("location", region)
-            row = self._sku(size, where)
-            if (self._state.skus and row is None) or (size, where) in self._state.sold_out:
+        machines = [(one, one.get("location", region)) for one in resources if one["type"] == VM]
+        for body, where in machines:
+            size = body["properties"]["hardwareProfile"]["vmSize"]
+            is_offered = not self._state.skus or size_of(self._state, size, where) is not None
+            if not is_offered or (size, where) in self._state.sold_out:
                 told = (
                     "The requested VM size for resource 'Following SKUs have failed for Capacity Restrictions: "
                     f"{size}' is currently not available in location '{where}'. Please try another size or deploy to "
                     "a different location or different zone. See https://aka.ms/azureskunotavailable for details."
                 )
                 raise self._invalid_template({"code": "SkuNotAvailable", "message": told})
-            count = int(next((c["value"] for c in (row or {}).get("capabilities", []) if c["name"] == "vCPUs"), "2"))
-            cores[where] = cores.get(where, 0) + count
-        for where, count in cores.items():
-            limit = self._state.quota.get(where)
-            if limit is not None and count > limit:
-                told = (
-                    "Operation could not be completed as it results in exceeding approved Total Regional Cores quota. "
-                    f"Additional details - Deployment Model: Resource Manager, Location: {where}, Current Limit: "
-                    f"{limit}, Current Usage: 0, Additional Required: {count}, (Minimum) New Limit Required: {count}."
-                )
-                raise self._invalid_template({"code": "QuotaExceeded", "message": told})
+        if why := over_quota(self._state, machines):
+            raise self._invalid_template({"code": "QuotaExceeded", "message": why})
 
     def _invalid_template(self, detail: Mapping[str, Any]) -> ArmError:
         told = "The template deployment 'machines' is not valid according to the validation procedure."
         return ArmError(400, "InvalidTemplateDeployment", told, detail)
-
-    def _sku(self, size: str, region: str) -> dict[str, Any] | None:
-        for row in self._state.skus:
-            if row["name"].lower() == size.lower() and region.lower() in [one.lower() for one in row["locations"]]:
-                return row
-        return None
 
     def _run(self, made: Deployment, resources: list[dict[str, Any]], operation: Operation, error: Any) -> None:
         """One resource at a time, each after what it depends on; ``error`` hits the first virtual machine."""

@@ -98,9 +98,9 @@ class Resources:
         if group["properties"]["provisioningState"] == "Deleting":
             raise ArmError(409, "ResourceGroupBeingDeleted", f"The resource group '{group['name']}' is being deleted.")
         body = request.json()
-        if kind == VM:
-            self._compute.check_sold_out(body)
         is_new = place.lower() not in self._state.resources
+        if kind == VM and is_new:
+            self._compute.check_room(body)
         stored = self.store(place, kind, request.query["api-version"], body)
         if kind in _AT_ONCE:
             self.created(stored)

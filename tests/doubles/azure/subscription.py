@@ -6,6 +6,7 @@ import re
 from copy import deepcopy
 from typing import Any
 
+from tests.doubles.azure.capacity import usages
 from tests.doubles.azure.entra import SUBSCRIPTION
 from tests.doubles.azure.faults import Fault
 from tests.doubles.azure.state import ArmError, State
@@ -65,12 +66,4 @@ class Told:
         return Answer(status=200, body={"value": rows})
 
     def usages(self, request: Request, fault: Fault | None, region: str) -> Answer:
-        names = {"cores": self._state.quota.get(region, 100), "lowPriorityCores": 100, "virtualMachines": 1000}
-        names |= {
-            row["family"]: self._state.quota.get(row["family"], 100) for row in self._state.skus if "family" in row
-        }
-        rows = [
-            {"limit": limit, "unit": "Count", "currentValue": 0, "name": {"value": name, "localizedValue": name}}
-            for name, limit in names.items()
-        ]
-        return Answer(status=200, body={"value": rows})
+        return Answer(status=200, body={"value": usages(self._state, region)})
