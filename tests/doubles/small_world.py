@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 _DISK = "16m"
@@ -184,13 +184,15 @@ class SmallWorld:
                     hit.append(process)
         return hit
 
-    def kill_one(self, containing: bytes, chance: random.Random) -> None:
+    def kill_one(self, containing: bytes, chance: random.Random, *, among: Collection[int] = ()) -> None:
         """SIGKILL to one of the lasting processes with this in their command line; a fork that becomes another program
-        at once is none of them.
+        at once is none of them. ``among`` are the process ids inside, where somebody knows them.
         """
         found = {process for process, command in self.processes() if containing in command}
         time.sleep(0.02)
         found &= {process for process, command in self.processes() if containing in command}
+        if among:
+            found = {process for process in found if _number_inside(process) in among}
         with contextlib.suppress(ProcessLookupError):
             if found:
                 os.kill(chance.choice(sorted(found)), signal.SIGKILL)
@@ -214,6 +216,15 @@ class SmallWorld:
         folders = [path for place in ("/var/tmp", "/run", "/dev/shm") for path in self.inside(place).glob("*lisa-ci*")]
         processes = [command.replace(b"\0", b" ").decode("utf-8", "replace") for _, command in self.processes()]
         return [*(path.name for path in folders), *processes]
+
+
+def _number_inside(process: int) -> int:
+    """Its process id in the machine; 0 where it is gone."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    return int(status.partition("NSpid:")[2].partition("\n")[0].split()[-1])
 
 
 def _no_special_files(folder: str, names: list[str]) -> set[str]:
