@@ -17,31 +17,32 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from lisa_ci import faults, files, scrub
-from lisa_ci.errors import LisaCiError, Loss, MachineLostError, PipelineError, ProvisioningError
+from lisa_ci import files
+from lisa_ci.errors import LisaCiError, MachineLostError, ProvisioningError
 from lisa_ci.events import Emit, Level, Message, StageEnded, StageStarted
-from lisa_ci.execution import claims, collect, index, losses
+from lisa_ci.execution import claims, collect, leg_folder
 from lisa_ci.execution.caselist import Planned, environment
 from lisa_ci.execution.cases import CaseRunner
 from lisa_ci.execution.clock import Deadline
 from lisa_ci.execution.dialogue import Surroundings
 from lisa_ci.execution.group import Group
-from lisa_ci.execution.install import Installed, install, new_name, remove
-from lisa_ci.execution.inventory import Selection, all_known, discover, in_folder, select
-from lisa_ci.execution.journal import locked, rewrite
+from lisa_ci.execution.install import Installed
+from lisa_ci.execution.inventory import Selection, all_known, discover, select
+from lisa_ci.execution.journal import locked
 from lisa_ci.execution.kernel_log import KernelLog
+from lisa_ci.execution.luggage import Luggage
 from lisa_ci.execution.record import Log, Record, errored, skipped
 from lisa_ci.execution.sampler import Sampling
+from lisa_ci.execution.scenario_cases import ScenarioRunner
 from lisa_ci.execution.signals import signals_held
 from lisa_ci.files import LegFolder
 from lisa_ci.kernel import SourceLines
-from lisa_ci.model import Case, Command, Inventory, Isolation, Lease, Leg, Outcome, Plan, Result, Run, Stage, Suite
+from lisa_ci.model import Case, Inventory, Isolation, Lease, Leg, Plan, Run, Stage, Suite
 from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario, SupportsReceipts
 
 _KEPT: Final = timedelta(hours=24)
 _SLACK: Final = timedelta(hours=1)
 _SHORT: Final = timedelta(seconds=60)
-_KNOCK: Final = timedelta(seconds=15)  # at a machine that is not needed any more
 _DMESG: Final = "command -v dmesg >/dev/null || exit 0; dmesg | tail -c 900000"
 _INTERRUPTED: Final = "the run was interrupted"
 
@@ -129,7 +130,8 @@ class _Leg:
 
     def _held(self, platform: Platform, let_go: Callable[[], None], *, resume: bool) -> Run:
         """From the first file on, an interrupt finds a leg that knows its cases and can give each a result."""
-        finished = self._begin(resume=resume)
+        finished = leg_folder.begin(self._folder, plan_digest=self._run.plan_digest, resume=resume)
+        self._write_run()
         log = Log(self._folder.log, self._emit)
         self._emit = log.emit
         failure: LisaCiError | None = None
@@ -151,38 +153,12 @@ class _Leg:
         finally:
             self._end(reason, platform)
             log.close()
-            self._tidy()
+            leg_folder.end(self._folder, console_goes_on=self.settings.keep)
         if failure is not None and not isinstance(failure, ProvisioningError):
             raise failure
         return self._run
 
     # ---- before and after ------------------------------------------------------------------------------------------
-
-    def _begin(self, *, resume: bool) -> list[Result]:
-        """An empty folder, or one with the judged results of an earlier run of the same plan."""
-        finished: list[Result] = []
-        earlier = files.read_leg(self._folder.root) if resume else None
-        if earlier is not None and earlier.run.plan_digest != self._run.plan_digest:
-            raise PipelineError(
-                f"{self._folder.root} holds a run of another plan", hint="leave --resume out, or give another --out"
-            )
-        if earlier is not None:
-            finished = [result for result in earlier.results() if faults.is_proof(earlier.run, result)]
-        if finished:
-            rewrite(self._folder.journal, finished)
-            for path in filter(is_ours, self._folder.root.rglob(".*")):
-                path.unlink()
-        else:
-            self._empty()
-        self._folder.root.mkdir(parents=True, exist_ok=True)
-        self._write_run()
-        return finished
-
-    def _empty(self) -> None:
-        root = self._folder.root
-        if root.is_dir() and not self._folder.run.exists() and any(not is_ours(path) for path in root.iterdir()):
-            raise PipelineError(f"{root} holds something else than a leg", hint="give another --out")
-        shutil.rmtree(root, ignore_errors=True)
 
     def _end(self, reason: str, platform: Platform) -> None:
         self._run = dataclasses.replace(
@@ -197,26 +173,12 @@ class _Leg:
         if not self.settings.keep:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _tidy(self) -> None:
-        """No secret stays in what the machine wrote by itself; then everything is listed."""
-        if not self.settings.keep:  # a machine that goes on writes on
-            for console in (self._folder.console, *sorted(self._folder.root.glob("console-*.log"))):
-                if is_plain(console):
-                    scrub.scrub_file(console)
-        scrub.scrub_file(self._folder.log)
-        index.write(self._folder)
-
     def _write_run(self) -> None:
         files.write_atomically(self._folder.run, files.encode(self._run))
 
     def _reproduce(self) -> str:
         plan = shlex.quote(str(self.settings.plan_file))
         return f"lisa-ci run {shlex.quote(self._leg.id)} --plan {plan} --out reproduce"
-
-    @property
-    def _names(self) -> Path:
-        """Names the folders that we have made in a machine that lives on."""
-        return self._scratch / "installed"
 
     @property
     def _scratch(self) -> Path:
@@ -265,6 +227,17 @@ class _Leg:
             keep=self.settings.keep,
         )
         self._scratch.mkdir(mode=0o700, exist_ok=True)
+        self._luggage = Luggage(
+            suites={task.suite: self._suites[task.suite] for task in self._leg.tasks},
+            lives_on=self._leg.profile.endpoint is not None,
+            keep=self.settings.keep,
+            names=self._scratch / "installed",
+            telemetry=self._folder.telemetry,
+            deadline=self._deadline,
+            timeouts=self._plan.timeouts,
+            emit=self._emit,
+            place=self._leg.id,
+        )
         kernel = self._plan.subject.kernel
         self._kernel = KernelLog(
             self._plan.console,
@@ -323,7 +296,7 @@ class _Leg:
                 self._run_scenarios(group, record)
         finally:
             with self._stage("collect"):
-                self._collect(group)
+                self._luggage.fetch(group)
 
     def _make_ready(self, group: Group, record: Record) -> None:
         """A machine that is lost before its first case costs no result, so it is tried with one more."""
@@ -337,39 +310,14 @@ class _Leg:
             self._take_inventory(group, record)
 
     def _prepared(self, machine: Machine) -> Installed:
-        limit = self._deadline.at_most(self._plan.timeouts.boot)
-        found = collect.facts(machine, timeout=self._deadline.at_most(_SHORT))
-        needed = {task.suite: self._suites[task.suite] for task in self._leg.tasks}
-        self._remove_earlier(machine)
-        name = new_name()
-        if self._leg.profile.endpoint is not None:  # it lives on, and a run that comes after a kill finds this
-            with contextlib.suppress(OSError), self._names.open("a") as file:
-                file.write(f"{name}\n")
-        installed = install(machine, needed, name=name, timeout=limit)
-        for suite in needed.values():
-            self._prepare_suite(suite, machine, installed)
+        installed, facts = self._luggage.bring(machine)
+        profile = self._leg.profile
         self._run = dataclasses.replace(
             self._run,
-            facts={"profile": self._leg.profile.name, "platform": self._leg.profile.platform, **found},
-            changes=(f"{installed.folder}: the runner and the suites {', '.join(sorted(needed))}",),
+            facts={"profile": profile.name, "platform": profile.platform, **facts},
+            changes=(f"{installed.folder}: the runner and the suites {', '.join(sorted(self._luggage.suites))}",),
         )
         return installed
-
-    def _prepare_suite(self, suite: Suite, machine: Machine, installed: Installed) -> None:
-        if not suite.prepare:
-            return
-        limit = self._deadline.at_most(suite.timeout or self._plan.timeouts.boot)
-        words = in_folder(Command(arguments=suite.prepare), installed.suite(suite.name), suite.environment)
-        completed = machine.run(*words, timeout=limit)
-        if completed.exit != 0:
-            how = "did not end in time" if completed.is_timed_out else f"ended with exit {completed.exit}"
-            said = " ".join(completed.output.decode("utf-8", "replace").split())[-300:]
-            raise ProvisioningError(f"the preparation of suite {suite.name} {how}: {said or 'it said nothing'}")
-
-    def _remove_earlier(self, machine: Machine) -> None:
-        """What a run that was killed has left in a machine that lives on."""
-        if self._leg.profile.endpoint is not None and self._names.exists():
-            remove(machine, self._names.read_text().split(), timeout=_SHORT)
 
     def _take_inventory(self, group: Group, record: Record) -> None:
         machine, installed = group.machine, group.installed
@@ -448,86 +396,23 @@ class _Leg:
         )
 
     def _run_scenarios(self, group: Group, record: Record) -> None:
+        runner = ScenarioRunner(
+            group=group,
+            scenario=self._scenario,
+            kernel=self._kernel,
+            record=record,
+            deadline=self._deadline,
+            timeouts=self._plan.timeouts,
+            emit=self._emit,
+            place=self._leg.id,
+        )
         for name, selection in self._selections.items():
             suite = self._suites[name]
-            cases = tuple(case for case in selection.run if not record.has(case.key))
-            if suite.scenario is None or not cases:
-                continue
-            self._deadline.check()
-            try:
-                self._run_scenario(suite.scenario, dataclasses.replace(suite, cases=cases), group, record)
-            except MachineLostError as error:
-                self._record_lost([case for case in cases if not record.has(case.key)], error, group, record)
-                if not self._open_cases(record):
-                    continue
-                group.refresh(error.message, None)
-
-    def _run_scenario(self, name: str, suite: Suite, group: Group, record: Record) -> None:
-        cases = suite.cases or ()
-        keys = {case.key for case in cases}
-        by_key = {case.key: case for case in cases}
-        for case in cases:
-            record.started(case)
-        self._kernel.begin()
-        for result in self._scenario(name).run(suite, group.machines, timeouts=self._plan.timeouts, emit=self._emit):
-            if result.key not in keys:
-                self._say(f"scenario {name} told of {result.key}, which it was not asked for", Level.WARNING)
-                continue
-            for other in group.machines.members[1:] if result.outcome is Outcome.PASSED else ():
-                other.run("true", timeout=self._deadline.at_most(_SHORT))  # its case has not passed where it is dead
-            record.add(losses.observed(by_key[result.key], result, self._kernel.claim(result.key)))
-            record.sync()
-            self._deadline.check()
-        for case in cases:
-            record.add(errored(case, f"scenario {name} gave no result for the case"))
-        record.sync()
-
-    def _record_lost(self, cases: Sequence[Case], error: MachineLostError, group: Group, record: Record) -> None:
-        """A scenario's cases whose machines went away; what the kernels said is the first one's."""
-        if error.loss is Loss.SILENCE and (did := group.diagnose()):
-            error = MachineLostError(f"{error.message}; {did}", hint=error.hint, loss=error.loss)
-        words = self._kernel.tail(losses.role_of(error))
-        for case in cases:
-            record.add(losses.lost(case, error, self._kernel.claim(case.key), words, timedelta()))
-        record.sync()
-
-    def _answering(self, group: Group) -> None:
-        try:
-            group.machine.run("true", timeout=_SHORT)
-        except MachineLostError:
-            group.machine.reconnect(timeout=_KNOCK)
+            cases = [case for case in selection.run if not record.has(case.key)]
+            if suite.scenario is not None and cases:
+                runner.run(suite, cases, is_last=lambda: not self._open_cases(record))
 
     def _collect_evidence(self, machine: Machine, reason: str) -> None:
         collected = collect.on_failure(machine, self._folder.telemetry, reason=reason)
         if collected.folder:
             self._say(f"what the machine says of it is in {self._folder.telemetry / collected.folder}", Level.DEBUG)
-
-    def _collect(self, group: Group) -> None:
-        """Harmless where the machine does not answer: the results are what counts."""
-        try:
-            if self._leg.profile.endpoint is not None:  # it lives on, so nothing of ours may stay there
-                self._answering(group)
-                if not group.has_installed:
-                    self._remove_earlier(group.machine)
-            if not group.has_installed:
-                return
-            try:
-                collect.telemetry(group.machine, self._folder.telemetry, timeout=_SHORT)
-                for other in group.machines.members[1:]:
-                    collect.telemetry(other, self._folder.telemetry / other.role, timeout=_SHORT)
-            finally:
-                if not self.settings.keep:
-                    if self._leg.profile.endpoint is not None:
-                        self._answering(group)
-                    remove(group.machine, (group.installed.name,), timeout=_SHORT)
-        except ProvisioningError as error:
-            self._say(f"no telemetry: {error.message}", Level.WARNING)
-
-
-def is_plain(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
-
-
-def is_ours(path: Path) -> bool:
-    """A file that was being written when an earlier run was killed."""
-    return path.name.startswith(".") and is_plain(path)
