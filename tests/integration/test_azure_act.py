@@ -21,7 +21,7 @@ from tests.integration.test_azure_pipeline import PIPELINE, SSH, SUITE
 __all__ = ["lisa_ci_repository", "wheelhouse"]
 
 
-def _caller(folder: Path, environment: dict[str, str]) -> None:
+def make_caller(folder: Path, environment: dict[str, str], pipeline: str) -> None:
     """A repository whose workflow is the template; act knows no variables of a repository."""
     workflow = folder / ".github/workflows/lisa-ci.yml"
     workflow.parent.mkdir(parents=True)
@@ -29,6 +29,7 @@ def _caller(folder: Path, environment: dict[str, str]) -> None:
     for name in ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID"):
         text = text.replace(f"${{{{ vars.{name} }}}}", environment[name])
     workflow.write_text(text)
+    (folder / "lisa-ci.yml").write_text(pipeline)
     (folder / "small").mkdir()
     (folder / "small/suite.yaml").write_text(SUITE)
 
@@ -46,7 +47,6 @@ def test_the_workflow_for_azure_ends_green_and_leaves_nothing(
     with disk.open("wb") as file:
         file.truncate(20 << 20)
     caller = tmp_path / "caller"
-    caller.mkdir()
     try:
         with (
             openssh.sshd(tmp_path) as login,
@@ -54,10 +54,9 @@ def test_the_workflow_for_azure_ends_green_and_leaves_nothing(
             azure_on_loopback(tmp_path, hosts=hosts, pace=0.01) as (arm, served),
         ):
             arm.uploads = UploadedDisks(storage).link
-            _caller(caller, served.environment)
             third = SSH.format(port=login.port, key=login.host_key)
             access = f"access: {{user: {login.user}, way_in: key, key: {login.key}}}"
-            (caller / "lisa-ci.yml").write_text(PIPELINE.format(image=disk, third=third, access=access))
+            make_caller(caller, served.environment, PIPELINE.format(image=disk, third=third, access=access))
             run = run_act(
                 caller,
                 ".github/workflows/lisa-ci.yml",
