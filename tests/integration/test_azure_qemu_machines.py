@@ -18,7 +18,10 @@ import pytest
 
 from lisa_ci.model import ImageFormat
 from tests.doubles.azure.arm import DISK, NIC, VM, Stored
+from tests.doubles.azure.entra import SUBSCRIPTION
 from tests.doubles.azure.qemu_machines import QemuMachines, seed, vhd_size
+from tests.doubles.azure.wire import request_of
+from tests.doubles.azure.world import FakeClock, make_arm
 from tests.doubles.boot_sector import SIZE, make_disk
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +40,8 @@ sys.stdin.read()
 
 
 def resource(kind: str, name: str, **properties: object) -> Stored:
-    place = f"/subscriptions/S/resourceGroups/g/providers/{kind}/{name}"
-    return Stored(id=place, type=kind, body={"properties": properties})
+    place = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/g/providers/{kind}/{name}"
+    return Stored(id=place, type=kind, body={"location": "westeurope", "properties": properties})
 
 
 def machines(folder: Path) -> QemuMachines:
@@ -153,6 +156,38 @@ def test_a_machine_that_ends_by_itself_is_told_as_stopped(hosts: QemuMachines) -
     os.kill(emulators(hosts.folder)[0], signal.SIGTERM)
     assert comes(lambda: made.power == "stopped")
     assert list(hosts.folder.glob("*/os.qcow2")), "it can be started again"
+
+
+def test_what_is_asked_of_azure_is_done_to_the_machine(hosts: QemuMachines) -> None:
+    clock, made = FakeClock(), machine(hosts)
+    arm = make_arm(now=clock.now, hosts=hosts, pace=1)
+    group = {"id": made.id.partition("/providers/")[0], "name": "g", "location": "westeurope"}
+    arm.groups["g"] = {**group, "properties": {"provisioningState": "Succeeded"}}
+    arm.resources.update({**hosts.resources, made.id.lower(): made})
+    made.properties["provisioningState"] = "Succeeded"
+
+    def ask(method: str, action: str = "") -> list[int]:
+        """The emulators that there are after it."""
+        url = f"https://management.azure.com{made.id}{action}?api-version=2026-04-01"
+        assert arm.serve(request_of(method, url, {}, b"")).status == 202
+        clock.sleep(60)
+        arm.settle()
+        return emulators(hosts.folder) if method == "DELETE" or made.power != "running" else started(hosts)
+
+    seen = [ask("POST", "/start"), ask("POST", "/restart"), ask("POST", "/redeploy")]
+    assert ask("POST", "/powerOff") == []
+    seen.append(ask("POST", "/start"))
+    assert ask("POST", "/deallocate") == []
+    seen.append(ask("POST", "/start"))
+    assert [len(one) for one in seen] == [1] * 5
+    assert len({one for [one] in seen}) == 5, "each is another process"
+    assert ask("DELETE") == []
+    assert hosts.running == {}
+
+
+def started(hosts: QemuMachines) -> list[int]:
+    assert comes(lambda: emulators(hosts.folder))
+    return emulators(hosts.folder)
 
 
 def test_without_boot_diagnostics_nobody_sees_the_console(hosts: QemuMachines) -> None:
