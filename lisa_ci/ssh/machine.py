@@ -32,6 +32,7 @@ _HANDSHAKE: Final = 30.0  # seconds; emulated machines need several for the key 
 _PAUSE: Final = 0.5  # seconds between two logins that the server refused
 _SILENCE_GOING_DOWN: Final = 5.0  # seconds; whoever answers after that is asked for its boot id anyway
 _PROBE: Final = timedelta(seconds=60)
+_NOTICED: Final = timedelta(seconds=1)
 
 Note = Callable[[str], None]
 
@@ -208,7 +209,10 @@ class SshMachine:
         waiting ends at once where SSH answers.
         """
         link = self._link
-        if link is None or link.is_active() or not (self._has_vitals and self._is_proven):
+        if link is None or not (self._has_vitals and self._is_proven):
+            return None
+        link.join(_NOTICED.total_seconds())  # who writes may see the end before the thread that reads has
+        if link.is_active():
             return None
         self._is_proven = False  # asked once for each connection
         limit = self._vitals.grace() if link.packetizer.is_silent else self._vitals.farewell
