@@ -170,6 +170,14 @@ class SupportsPower(Protocol):
 
 
 @runtime_checkable
+class SupportsAcceleration(Protocol):
+    """On the group: the card that a host passes through beside the paravirtual one, for the same address."""
+
+    def set_accelerated_networking(self, machine: Machine, *, is_on: bool, timeout: timedelta) -> None:
+        """Give or take that of the first NIC; the machine may be stopped and started for it. ProvisioningError."""
+
+
+@runtime_checkable
 class SupportsLinks(Protocol):
     """On the group: NICs of its machines that are on private links, each with one NIC of another; named by address."""
 

@@ -33,7 +33,7 @@ from lisa_ci.platforms.azure.evidence import Fetched
 from lisa_ci.platforms.azure.lro import Clock
 from lisa_ci.platforms.azure.platform import AzurePlatform
 from lisa_ci.platforms.azure.provisioning import Doors
-from lisa_ci.protocols import SupportsDiagnosis, SupportsHotPlug, SupportsPower
+from lisa_ci.protocols import SupportsAcceleration, SupportsDiagnosis, SupportsHotPlug, SupportsPower
 from tests.doubles.azure.arm import ADDRESS, DISK, NIC, VM, Arm, Stored
 from tests.doubles.azure.entra import Entra
 from tests.doubles.azure.faults import error_body
@@ -374,10 +374,16 @@ class TestAbilities:
 
     def test_accelerated_networking_is_switched_on_the_control_nic(self, world: World) -> None:
         with world.machines() as machines:
-            machines.set_accelerated_networking(machines.members[0], is_on=False, timeout=SOON)
+            assert isinstance(machines, SupportsAcceleration)
+            [machine] = machines.members
             [nic] = [one for one in world.arm.resources.values() if one.name == "m0-nic0"]
-            assert nic.properties["enableAcceleratedNetworking"] is False
-            assert machines.members[0].run("true", timeout=SOON).exit == 0
+            address = nic.properties["ipConfigurations"][0]["properties"]["privateIPAddress"]
+            for is_on in (False, True):
+                machines.set_accelerated_networking(machine, is_on=is_on, timeout=SOON)
+                assert nic.properties["enableAcceleratedNetworking"] is is_on
+                assert nic.properties["ipConfigurations"][0]["properties"]["privateIPAddress"] == address
+                assert machine.run("true", timeout=SOON).exit == 0
+            assert len(world.vm.started) == 3
 
     def test_data_disks_of_the_profile_are_there_from_the_start(self, world: World) -> None:
         with world.machines(disks=(Disk(), Disk(size_mib=4096))):

@@ -39,7 +39,7 @@ class Member:
 
 @dataclass(slots=True)
 class AzureMachines:
-    """Implements ``protocols.Machines``, SupportsDiagnosis, SupportsHotPlug and SupportsPower."""
+    """Implements ``protocols.Machines``, SupportsAcceleration, SupportsDiagnosis, SupportsHotPlug and SupportsPower."""
 
     group: ResourceGroup
     profile: Profile
