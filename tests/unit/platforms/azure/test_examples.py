@@ -20,7 +20,12 @@ from tests.doubles.azure.wire import Answer, request_of
 from tests.doubles.azure.world import FakeClock, checked, size_row
 
 EXAMPLES: Final = json.loads(EXAMPLES_FILE.read_text().replace("SUBSCRIPTION", SUBSCRIPTION))["examples"]
-BY_FILE: Final = {one["file"].rpartition("/")[2].removesuffix(".json"): one for one in EXAMPLES}
+BY_FILE: Final = {one["file"].rpartition("/")[2].removesuffix(".json"): one for one in EXAMPLES} | {
+    f"{one['file'].rpartition('/')[2].removesuffix('.json')}-{one['path'].rpartition('/')[2]}": one
+    for number, one in enumerate(EXAMPLES)
+    if one["file"] in {other["file"] for other in EXAMPLES[number + 1 :]}
+}
+"""One file is the example of two operations."""
 REFUSED: Final = {  # templates by a link: the double takes literal ones, as lisa-ci writes them
     "PutDeploymentResourceGroup": "InvalidTemplate",
     "PutDeploymentResourceGroupTemplateSpecsWithId": "InvalidTemplate",
@@ -287,3 +292,7 @@ def test_a_nic_in_a_subnet_that_is_not_there_is_refused() -> None:
     world.example = BY_FILE["NetworkInterfaceCreate"]
     answer = world.asked()
     assert (answer.status, answer.body["error"]["code"]) == (400, "InvalidResourceReference")
+
+
+def test_every_example_is_played() -> None:
+    assert len(BY_FILE) == len(EXAMPLES)
