@@ -6,13 +6,22 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, Final
 
 from tests.doubles.azure.capacity import check_size, over_quota
 from tests.doubles.azure.faults import Fault
 from tests.doubles.azure.state import DISK, VM, ArmError, State, Stored, canonical
 from tests.doubles.azure.told import told
 from tests.doubles.azure.wire import Answer, Request
+
+_DISK_IN: Final = "diskId lun caching deleteOption diskEncryptionSet writeAcceleratorEnabled"
+_TAKES: Final = {  # an action's body: all keys, and those that have to be there
+    "beginGetAccess": ("access durationInSeconds fileFormat getSecureVMGuestStateSAS", "access durationInSeconds"),
+    "runCommand": ("commandId script parameters", "commandId"),
+    "attachDetachDataDisks": ("dataDisksToAttach dataDisksToDetach", ""),
+    "dataDisksToAttach": (_DISK_IN, "diskId"),
+    "dataDisksToDetach": ("diskId detachOption", "diskId"),
+}
 
 
 class Compute:
@@ -106,6 +115,7 @@ class Compute:
         known = self._state.resources.get(place.lower())
         if known is None:
             raise ArmError(404, "ResourceNotFound", f"The Resource '{place}' was not found.")
+        _check_input(action, request.json() or {})
         if action == "instanceView":
             return Answer(status=200, body=self.instance_view(known))
         if action == "retrieveBootDiagnosticsData":
@@ -199,3 +209,18 @@ def _ran() -> dict[str, Any]:
     """The answer of the agent in a machine that was told a command."""
     code = {"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Provisioning succeeded"}
     return {"value": [{**code, "message": "[stdout]\nran\n"}]}
+
+
+def _check_input(action: str, body: Mapping[str, Any]) -> None:
+    """ArmError for a key that the API's description of the action does not have, or one that it wants."""
+    if action not in _TAKES:
+        return
+    known, needed = (set(words.split()) for words in _TAKES[action])
+    wrong = [f"no such property {key}" for key in body.keys() - known]
+    wrong += [f"{key} is missing" for key in needed - body.keys()]
+    if wrong:
+        raise ArmError(400, "InvalidRequestContent", f"The request content was invalid: {', '.join(sorted(wrong))}")
+    for key, value in body.items():
+        for one in value if isinstance(value, list) else ():
+            if isinstance(one, Mapping):
+                _check_input(key, one)

@@ -287,6 +287,26 @@ def test_an_example_with_one_key_wrong_is_refused(name: str, spoil: tuple[str, A
     assert (answer.status, answer.body["error"]["code"]) == (400, code)
 
 
+@pytest.mark.parametrize(
+    ("name", "body", "why"),
+    [
+        ("Disk_BeginGetAccess", {"access": "Write", "durationInSecond": 60}, "durationInSeconds is missing"),
+        ("VirtualMachineRunCommand", {"commandId": "RunShellScript", "scripts": []}, "no such property scripts"),
+        (
+            "VirtualMachine_AttachDetachDataDisks_MinimumSet_Gen",
+            {"dataDisksToAttach": [{"lun": 1}]},
+            "diskId is missing",
+        ),
+    ],
+)
+def test_an_action_with_one_key_wrong_is_refused(name: str, body: dict[str, Any], why: str) -> None:
+    world = World({**BY_FILE[name], "body": body})
+    world.make()
+    answer = world.asked()
+    assert (answer.status, answer.body["error"]["code"]) == (400, "InvalidRequestContent")
+    assert why in answer.body["error"]["message"]
+
+
 def test_a_nic_in_a_subnet_that_is_not_there_is_refused() -> None:
     world = World({**BY_FILE["NetworkInterfaceCreate"], "body": None})
     world.example = BY_FILE["NetworkInterfaceCreate"]
