@@ -80,6 +80,28 @@ def test_kselftest_s_runner_and_the_driver_agree_on_the_runner_s_output(ran: dic
     assert result.outcome is verdict_of_runner(ran["runner"]), result.message
 
 
+BLOCK: Final = re.compile(
+    r"^# selftests: (?P<test>.+)\n(?P<output>(?:#.*\n)*)(?:not ok|ok) \d+ selftests: (?P=test)", re.MULTILINE
+)
+POINT: Final = re.compile(r"^# (?P<ok>not ok|ok)(?P<rest>(?: .*)?)$", re.MULTILINE)
+
+
+def outcome_of(point: re.Match[str]) -> Outcome:
+    """What a line "ok" or "not ok" says by itself."""
+    if re.search(r"#\s*(SKIP|TODO|XFAIL)\b", point["rest"], re.IGNORECASE):
+        return Outcome.SKIPPED
+    return Outcome.PASSED if point["ok"] == "ok" else Outcome.FAILED
+
+
+@pytest.mark.parametrize("ran", KSELFTEST, ids=lambda ran: ran["test"])
+def test_a_program_s_own_lines_below_the_runner_are_the_children(ran: dict[str, Any]) -> None:
+    [block] = BLOCK.finditer(ran["runner"])
+    result = KselftestDriver().interpret(case_of(ran), Completed(exit=ran["exit"], output=ran["output"].encode()))
+    assert Counter(child.outcome for child in result.children) == Counter(
+        outcome_of(point) for point in POINT.finditer(block["output"])
+    )
+
+
 CAP: Final = 64 << 10  # what the runner keeps of the beginning and of the end
 
 
