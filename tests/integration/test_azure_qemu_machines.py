@@ -27,7 +27,7 @@ from tests.doubles.boot_sector import SIZE, make_disk
 ROOT = Path(__file__).parents[2]
 HELLO = b"hello from the disk\r\n"
 USER_DATA = '#cloud-config\n{"users": []}\n'
-SECONDS = 20.0
+SECONDS = 60.0
 OWNER = """\
 import sys
 from pathlib import Path
@@ -196,6 +196,17 @@ def test_without_boot_diagnostics_nobody_sees_the_console(hosts: QemuMachines) -
     assert comes(lambda: hosts.serial(made))
     made.properties["diagnosticsProfile"] = {"bootDiagnostics": {"enabled": False}}
     assert hosts.serial(made) == b""
+
+
+def test_an_image_of_generation_2_is_started_by_uefi(hosts: QemuMachines) -> None:
+    source = next(one for one in hosts.resources.values() if one.name == "source")
+    source.properties["hyperVGeneration"] = "V2"
+    made = machine(hosts)
+    hosts.start(made, "127.0.9.2")
+    assert comes(lambda: b"BdsDxe" in hosts.serial(made)), (
+        "the firmware says that it does not find how to start this disk"
+    )
+    assert HELLO not in hosts.serial(made)
 
 
 def test_a_killed_test_leaves_no_machine_and_no_disk(tmp_path: Path) -> None:
