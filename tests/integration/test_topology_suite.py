@@ -48,7 +48,10 @@ CHECKS = {
 }
 
 
-COME = ("processor-appears", "processor-online", "processor-works", "memory-appears", "memory-online")
+COME = (
+    *("processor-appears", "processor-online", "processor-works", "memory-appears", "memory-online"),
+    "load-goes-on",
+)
 SUITES = ("topology", "time", "hpc", "gpu")
 SCRIPTS = sorted(
     path for name in SUITES for path in (files.shipped("suites") / name).iterdir() if path.suffix != ".yaml"
@@ -149,3 +152,17 @@ def test_a_processor_and_memory_come_and_are_brought_online(machines: QemuMachin
         COME, (Outcome.PASSED, "")
     )
     assert "was plugged in" in machines.snapshot_problem()
+
+
+@pytest.mark.field
+def test_memory_that_came_is_used_while_work_goes_on_and_what_cannot_leave_is_not_asked_to(
+    machines: QemuMachines,
+) -> None:
+    """More than was available before is written and read; an emulated machine keeps what it was given."""
+    suite = suite_of("hot-add")
+    results = HotAddScenario().run(suite, machines, timeouts=BOOT, emit=lambda _: None)
+    found = {result.case: (result.outcome, result.message) for result in results}
+    leaves = {case: found.pop(case) for case in ("memory-leaves", "processor-leaves")}
+    assert found == dict.fromkeys((*COME, "memory-used"), (Outcome.PASSED, ""))
+    assert all(outcome in {Outcome.PASSED, Outcome.SKIPPED} for outcome, _ in leaves.values()), leaves
+    assert all(message for outcome, message in leaves.values() if outcome is Outcome.SKIPPED), leaves
