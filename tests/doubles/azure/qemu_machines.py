@@ -69,7 +69,7 @@ class QemuMachines:
     running: dict[str, Running] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        command = ["sh", "-c", _FOLDER_GUARD, "sh", self.folder]
+        command = ("sh", "-c", _FOLDER_GUARD, "sh", str(self.folder))
         self._guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def __enter__(self) -> Self:
@@ -94,7 +94,7 @@ class QemuMachines:
         (home / "command.json").write_text(json.dumps(command))
         with (home / "qemu.log").open("ab") as log:
             process = subprocess.Popen(
-                ["sh", "-c", _MACHINE_GUARD, "sh", *command],
+                ("sh", "-c", _MACHINE_GUARD, "sh", *command),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
