@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Final
 
-from lisa_ci.errors import ProvisioningError
+from lisa_ci.errors import MachineLostError, ProvisioningError
 from lisa_ci.events import Emit, Level, Message
 from lisa_ci.execution.clock import Deadline
 from lisa_ci.execution.install import Installed
@@ -151,7 +151,7 @@ class Group:
         if not self._has_snapshot or not isinstance(machines, SupportsSnapshot):
             return None
         try:
-            machines.restore(timeout=self._deadline.at_most(_RESTORE))
+            machines.restore(timeout=self._deadline.at_most(min(_RESTORE, self._boot)))
         except ProvisioningError as error:
             self._deadline.check()
             self._say(f"the snapshot cannot be restored: {error.message}", Level.WARNING)
@@ -162,9 +162,7 @@ class Group:
     def _provisioned(self) -> Method:
         self._deadline.check()
         if not self._boots:
-            self.machine.reconnect(timeout=self._deadline.at_most(self._boot))
-            if not self._is_prepared():
-                self.prepare()
+            self._reconnect()
             return Method.RECONNECT
         self._has_snapshot = False
         self._life.close()
@@ -176,6 +174,21 @@ class Group:
             self._life.close()
             self._begin_again()
         return Method.REBOOT
+
+    def _reconnect(self) -> None:
+        """To a machine of others, which may have lost what was brought into it."""
+        for is_last in (False, True):
+            try:
+                self.machine.reconnect(timeout=self._deadline.at_most(self._boot))
+                if not self._is_prepared():
+                    self.prepare()
+            except MachineLostError as error:  # it answered, and then it did not
+                self._deadline.check()
+                if is_last:
+                    raise
+                self._say(f"{error.message}; trying once more", Level.WARNING)
+            else:
+                return
 
     def _is_prepared(self) -> bool:
         """Whether what was brought into the machine is still there: a reboot may have taken it."""

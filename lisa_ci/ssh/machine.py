@@ -33,6 +33,7 @@ _PAUSE: Final = 0.5  # seconds between two logins that the server refused
 _SILENCE_GOING_DOWN: Final = 5.0  # seconds; whoever answers after that is asked for its boot id anyway
 _PROBE: Final = timedelta(seconds=60)
 _NOTICED: Final = timedelta(seconds=1)
+_SIGNAL: Final = 128  # the exit of a command that a signal ended is this and the signal's number
 
 Note = Callable[[str], None]
 
@@ -269,7 +270,7 @@ class SshMachine:
         if code is None and marked.group:
             self._end(marked.group)
         if code is not None and marked.group is None:
-            raise self._no_way(said, code)
+            raise self._no_way(said, code) if code < _SIGNAL else self._lost(f"a command was killed (exit {code})")
         return Completed(
             exit=code,
             output=output.kept,

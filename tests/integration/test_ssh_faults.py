@@ -400,6 +400,13 @@ def test_a_command_that_ends_without_an_exit_is_a_lost_machine(server: SshServer
             machine.run("true", timeout=SOON)
 
 
+def test_a_command_that_is_killed_before_it_begins_is_a_lost_machine(server: SshServer) -> None:
+    with connected(server.login()) as machine:
+        server.answer = lambda _: Answer(exit=137)
+        with pytest.raises(MachineLostError, match="a command was killed"):
+            machine.run("true", timeout=SOON)
+
+
 def test_silence_after_the_exit_is_the_end_of_the_output_only_where_the_server_still_answers(server: SshServer) -> None:
     with connected(server.login(), silence=timedelta(seconds=2)) as machine:
         server.answer = lambda _: Answer(stdout=b"\nlisa-ci-group 0\nall 90 cases", exit=0)

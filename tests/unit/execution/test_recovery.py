@@ -364,6 +364,17 @@ def test_a_connection_that_is_lost_while_a_machine_of_others_is_prepared_is_made
     assert [one.method for one in run.recoveries] == [Method.RECONNECT]
 
 
+def test_a_machine_of_others_that_answers_and_is_lost_again_is_reached_once_more(desk: Desk) -> None:
+    desk.group = None
+    desk.profile = Profile(name="desk", platform="ssh", endpoint=Endpoint(host="h"))
+    desk.machine.at["boot#b"] = loses(Loss.CONNECTION)
+    once(desk, "/runner.sh", MachineLostError("a command was killed (exit 137)"))
+    run = desk.run()
+    assert desk.outcomes == {**OK, "boot#b": Outcome.ERRORED}
+    assert run.error == ""
+    assert "a command was killed (exit 137); trying once more" in said(desk)
+
+
 def test_a_machine_that_prints_but_whose_runner_never_begins_is_lost(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
