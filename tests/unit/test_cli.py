@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import sys
+import tempfile
+from pathlib import Path
 
 import click
 import pytest
@@ -19,6 +21,11 @@ from lisa_ci.errors import (
     StorageError,
     VerificationError,
 )
+
+
+@pytest.fixture(autouse=True)
+def _reports_of_bugs_are_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def exit_of(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
