@@ -117,13 +117,16 @@ end_child() { # PARENT PROCESS STATE PARENT...
   [ "$4" != "$1" ] || kill -s KILL "$2" 2>/dev/null
 }
 
-end_earlier() { # TOKEN: all that runners in this folder have begun, but the one that was called with TOKEN
+end_earlier() { # TOKEN: runners in this folder, but the one that was called with TOKEN, with their parts and their cases
+  ours="$name/runner[.]sh"
+  parts="lisa-ci-run[.]$name"
+  cases="LISA_CI_RUN=[^.]*[.][0-9]*[.]$name" # what a suite's preparation has left for its cases is none
   round=0
   found=1
   while [ "$found" -gt 0 ] && [ "$round" -lt 5 ]; do
     found=0
     round=$((round + 1))
-    for entry in $(grep -lsa -e "$name/" -e "[.]$name" /proc/[0-9]*/cmdline /proc/[0-9]*/environ); do
+    for entry in $(grep -lsa -e "$ours" -e "$parts" -e "$cases" /proc/[0-9]*/cmdline /proc/[0-9]*/environ); do
       entry=${entry#/proc/}
       entry=${entry%%/*}
       grep -qsa -e "$1" "/proc/$entry/cmdline" || { kill -s KILL "$entry" 2>/dev/null && found=1; }

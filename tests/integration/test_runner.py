@@ -327,6 +327,17 @@ def test_a_runner_ends_the_one_before_it_though_that_was_stopped_before_it_said_
     assert not alive(mark)
 
 
+def test_what_a_preparation_has_begun_goes_on_until_the_removal(desk: Desk) -> None:
+    mark = f"8{os.getpid()}.25"
+    begin = 'cd "$1" && export PWD && { sleep "$2" </dev/null >/dev/null 2>&1 & }'
+    desk.machine.run("sh", "-c", begin, "begin", desk.installed.folder, mark, timeout=MINUTE)
+    assert list(desk.run("true")) == ["c1"]
+    assert list(desk.run("true")) == ["c1"]
+    assert alive(mark)
+    remove(desk.machine, (desk.installed.name,), timeout=MINUTE)
+    assert is_soon(lambda: not alive(mark))
+
+
 def test_a_case_that_timed_out_while_the_connection_was_cut_is_told_so(desk: Desk) -> None:
     desk.machine.cut_after = 100
     desk.machine.lingers = 4
