@@ -26,8 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from lisa_ci import image
-from lisa_ci.execution.install import SAMPLER
-from lisa_ci.execution.sampler import FILE, Sampler, read_samples, script
+from lisa_ci.execution.sampler import FILE, SAMPLER, Sampler, read_samples, script
 from lisa_ci.model import Access, ImageSource, Lease, Profile, Subject, Timeouts
 from lisa_ci.platforms.qemu import QemuPlatform
 from lisa_ci.protocols import Machine

@@ -42,7 +42,6 @@ echo "$folder"
 """
 
 _NAME: Final = re.compile(r"lisa-ci-[0-9a-f]{12}")
-SAMPLER: Final = "lisa-ci-sampler"
 # Ends and removes all that bears a name of stdin. A runner that lost its host waits for a replay, and a sampler on a
 # connection that has stalled waits for ever; runner.sh puts the name where it is found. Our own command has it nowhere.
 _REMOVE: Final = rf"""

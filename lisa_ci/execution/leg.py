@@ -27,10 +27,10 @@ from lisa_ci.execution.clock import Deadline
 from lisa_ci.execution.dialogue import Surroundings
 from lisa_ci.execution.group import Group
 from lisa_ci.execution.install import Installed
+from lisa_ci.execution.installation import Installation
 from lisa_ci.execution.inventory import Selection, all_known, discover, select
 from lisa_ci.execution.journal import locked
 from lisa_ci.execution.kernel_log import KernelLog
-from lisa_ci.execution.luggage import Luggage
 from lisa_ci.execution.record import Log, Record, errored, skipped
 from lisa_ci.execution.sampler import Sampling
 from lisa_ci.execution.scenario_cases import ScenarioRunner
@@ -227,7 +227,7 @@ class _Leg:
             keep=self.settings.keep,
         )
         self._scratch.mkdir(mode=0o700, exist_ok=True)
-        self._luggage = Luggage(
+        self._installation = Installation(
             suites={task.suite: self._suites[task.suite] for task in self._leg.tasks},
             lives_on=self._leg.profile.endpoint is not None,
             keep=self.settings.keep,
@@ -296,7 +296,7 @@ class _Leg:
                 self._run_scenarios(group, record)
         finally:
             with self._stage("collect"):
-                self._luggage.fetch(group)
+                self._installation.take_back(group)
 
     def _make_ready(self, group: Group, record: Record) -> None:
         """A machine that is lost before its first case costs no result, so it is tried with one more."""
@@ -310,12 +310,12 @@ class _Leg:
             self._take_inventory(group, record)
 
     def _prepared(self, machine: Machine) -> Installed:
-        installed, facts = self._luggage.bring(machine)
+        installed, facts = self._installation.bring(machine)
         profile = self._leg.profile
         self._run = dataclasses.replace(
             self._run,
             facts={"profile": profile.name, "platform": profile.platform, **facts},
-            changes=(f"{installed.folder}: the runner and the suites {', '.join(sorted(self._luggage.suites))}",),
+            changes=(f"{installed.folder}: the runner and the suites {', '.join(sorted(self._installation.suites))}",),
         )
         return installed
 

@@ -21,12 +21,12 @@ from typing import Final, Self
 from lisa_ci import files
 from lisa_ci.errors import LisaCiError, MachineLostError
 from lisa_ci.events import Emit, Level, Message
-from lisa_ci.execution.install import SAMPLER
 from lisa_ci.execution.samples import Parser, Rates, Reading, Sample
 from lisa_ci.execution.tally import Tally
 from lisa_ci.protocols import Channel, Machine
 
 FILE: Final = "samples.ndjson"
+SAMPLER: Final = "lisa-ci-sampler"  # stands in the command line, before the name of the installation
 SUMMARY: Final = "summary.json"
 FILE_LIMIT: Final = 32 << 20  # bytes; about seven hours of a machine with two disks and networks
 _SAMPLE_LIMIT: Final = 64 * 1024

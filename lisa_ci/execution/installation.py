@@ -1,4 +1,4 @@
-"""What a leg brings into a machine before its first case, and what it takes back after the last."""
+"""A leg's installation in its machines, from the first case to the last; ``install`` has the copying."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KNOCK: Final = timedelta(seconds=15)  # at a machine that is not needed any mor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Luggage:
+class Installation:
     """The runner and ``suites`` in the machine, and telemetry on the way back into the folder ``telemetry``.
 
     ``lives_on``: the machine is not ours, so nothing may stay there, but where ``keep`` asks for it; the file ``names``
@@ -71,7 +71,7 @@ class Luggage:
         if self.lives_on and self.names.exists():
             remove(machine, self.names.read_text().split(), timeout=_SHORT)
 
-    def fetch(self, group: Group) -> None:
+    def take_back(self, group: Group) -> None:
         """Telemetry out of the machines, and all of ours. Harmless where none answers: the results are what counts."""
         try:
             if self.lives_on:
