@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.doubles import openssh
@@ -34,6 +35,32 @@ def make_caller(folder: Path, environment: dict[str, str], pipeline: str) -> Non
     (folder / "small/suite.yaml").write_text(SUITE)
 
 
+def run_caller(
+    caller: Path, folder: Path, environment: Mapping[str, str], *, port: int, lisa_ci: Path, wheels: Path
+) -> ActRun:
+    """A push to that repository. ``port`` is where the machines' SSH answers; artifacts are in ``folder``/work."""
+    return run_act(
+        caller,
+        ".github/workflows/lisa-ci.yml",
+        event="push",
+        payload={"ref": "refs/heads/main"},
+        work=folder / "work",
+        repositories={"lisa-ci/lisa-ci": lisa_ci, "acme/distro": caller},
+        environment={
+            **environment,
+            "GITHUB_REPOSITORY": "acme/distro",
+            "GITHUB_REF": "refs/heads/main",
+            "SHA_REF": COMMIT,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(wheels),
+            "LISA_CI_CACHE": str(folder / "cache"),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "AZURE_RUNNER_ADDRESSES": "203.0.113.9",
+            "AZURE_SSH_PORT": str(port),
+        },
+    )
+
+
 def test_the_workflow_for_azure_ends_green_and_leaves_nothing(
     tmp_path: Path,
     lisa_ci_repository: Path,
@@ -57,25 +84,8 @@ def test_the_workflow_for_azure_ends_green_and_leaves_nothing(
             third = SSH.format(port=login.port, key=login.host_key)
             access = f"access: {{user: {login.user}, way_in: key, key: {login.key}}}"
             make_caller(caller, served.environment, PIPELINE.format(image=disk, third=third, access=access))
-            run = run_act(
-                caller,
-                ".github/workflows/lisa-ci.yml",
-                event="push",
-                payload={"ref": "refs/heads/main"},
-                work=tmp_path / "work",
-                repositories={"lisa-ci/lisa-ci": lisa_ci_repository, "acme/distro": caller},
-                environment={
-                    **served.environment,
-                    "GITHUB_REPOSITORY": "acme/distro",
-                    "GITHUB_REF": "refs/heads/main",
-                    "SHA_REF": COMMIT,
-                    "PIP_NO_INDEX": "1",
-                    "PIP_FIND_LINKS": str(wheelhouse),
-                    "LISA_CI_CACHE": str(tmp_path / "cache"),
-                    "XDG_STATE_HOME": str(tmp_path / "state"),
-                    "AZURE_RUNNER_ADDRESSES": "203.0.113.9",
-                    "AZURE_SSH_PORT": str(port),
-                },
+            run = run_caller(
+                caller, tmp_path, served.environment, port=port, lisa_ci=lisa_ci_repository, wheels=wheelhouse
             )
             left, used = dict(arm.groups), list(arm.entra.used if arm.entra else ())
             tokens = list(arm.entra.assertions if arm.entra else ())

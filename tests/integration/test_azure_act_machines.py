@@ -17,14 +17,14 @@ import pytest
 
 from lisa_ci import files
 from lisa_ci.model import Outcome
-from tests.doubles.act import ActRun, run_act
+from tests.doubles.act import ActRun
 from tests.doubles.azure.disks import UploadedDisks
 from tests.doubles.azure.qemu_machines import QemuMachines
 from tests.doubles.azure.world import azure_on_loopback
 from tests.doubles.azurite import Azurite, azurite
 from tests.doubles.demo_image import demo_image_path
 from tests.integration.test_act import COMMIT, lisa_ci_repository, wheelhouse
-from tests.integration.test_azure_act import make_caller
+from tests.integration.test_azure_act import make_caller, run_caller
 from tests.integration.test_azure_pipeline import PIPELINE
 
 __all__ = ["lisa_ci_repository", "wheelhouse"]
@@ -75,27 +75,8 @@ def test_two_legs_on_azure_and_one_of_qemu_are_green_archived_and_gone(
             make_caller(caller, served.environment, PIPELINE.format(image=image, third=HERE, access=""))
             workflow = caller / ".github/workflows/lisa-ci.yml"
             workflow.write_text(workflow.read_text() + ARCHIVE.replace("COMMIT", COMMIT).replace("PLACE", place))
-            run = run_act(
-                caller,
-                ".github/workflows/lisa-ci.yml",
-                event="push",
-                payload={"ref": "refs/heads/main"},
-                work=tmp_path / "work",
-                repositories={"lisa-ci/lisa-ci": lisa_ci_repository, "acme/distro": caller},
-                environment={
-                    **served.environment,
-                    "GITHUB_REPOSITORY": "acme/distro",
-                    "GITHUB_REF": "refs/heads/main",
-                    "SHA_REF": COMMIT,
-                    "PIP_NO_INDEX": "1",
-                    "PIP_FIND_LINKS": str(wheelhouse),
-                    "LISA_CI_CACHE": str(tmp_path / "cache"),
-                    "XDG_STATE_HOME": str(tmp_path / "state"),
-                    "AZURE_RUNNER_ADDRESSES": "203.0.113.9",
-                    "AZURE_SSH_PORT": str(port),
-                    "AZURE_STORAGE_CONNECTION_STRING": storage.connection_string,
-                },
-            )
+            environment = {**served.environment, "AZURE_STORAGE_CONNECTION_STRING": storage.connection_string}
+            run = run_caller(caller, tmp_path, environment, port=port, lisa_ci=lisa_ci_repository, wheels=wheelhouse)
             left = [*arm.groups, *arm.resources, *machines.running]
             used = list(arm.entra.used if arm.entra else ())
         assert run.exit == 0, run.text[-6000:]
