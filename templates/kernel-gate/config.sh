@@ -31,9 +31,9 @@ fi
 make olddefconfig
 # An option that was asked for and that Kconfig dropped would be tested by nobody; so would one that another selects again.
 sed -n '/^CONFIG_.*=/p' "$repository"/config/*.config | sort -u >wanted
-sed -n 's/^# \(CONFIG_[A-Za-z0-9_]*\) is not set$/\1=/p' "$repository"/config/*.config >unwanted
+sed -n 's/^# \(CONFIG_[A-Za-z0-9_]*\) is not set$/^\1=/p' "$repository"/config/*.config >unwanted
 sort .config >given
-lost=$(comm -23 wanted given) kept=$(grep -Ff unwanted given || true)
+lost=$(comm -23 wanted given) kept=$(grep -f unwanted given || true)
 [ -z "$lost" ] || printf 'Kconfig does not give:\n%s\n' "$lost" >&2
 [ -z "$kept" ] || printf 'Kconfig sets all the same:\n%s\n' "$kept" >&2
 [ -z "$lost$kept" ] || exit 1
