@@ -1,4 +1,4 @@
-"""Programs on the host: the only module that starts any. No shell, always a timeout, never a pipe left behind.
+"""Programs on the host: the only module that starts any. No shell reads their words; always a timeout, no pipe left.
 
 A program that outlives us is a leak, so everything started here runs in a session of its own, is killed as a whole
 group, and asks the kernel (``PR_SET_PDEATHSIG``, set by util-linux' ``setpriv``) to be killed when we die.
@@ -100,7 +100,7 @@ def spawn(
     """
     command = _command(arguments)
     if dies_with_us:
-        command = [_path("setpriv"), "--pdeathsig", "KILL", "--", *command]
+        command = [*dies_with(os.getpid()), *command]
     with ExitStack() as files:
         out = files.enter_context(stdout.open("ab"))
         error = files.enter_context(stderr.open("ab")) if stderr else subprocess.STDOUT
@@ -143,6 +143,14 @@ def attach(arguments: Arguments) -> int:
         return subprocess.call(_command(arguments))
     except OSError as error:
         raise ToolError(f"cannot start {arguments[0]}: {error.strerror}") from error
+
+
+def dies_with(parent: int) -> list[str]:
+    """The words before a command that its parent starts, so that the kernel kills it when that process dies.
+
+    A parent that is dead before the kernel was asked has another process in its place: the command does not begin.
+    """
+    return [_path("setpriv"), "--pdeathsig", "KILL", "--", "sh", "-c", '[ "$PPID" -eq "$0" ] && exec "$@"', str(parent)]
 
 
 def kill_group(process: Child) -> None:

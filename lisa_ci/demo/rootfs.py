@@ -40,7 +40,7 @@ _STEPS: Final = (b"Unpacking ", b"Setting up ")
 def namespace() -> list[str]:
     """The command that runs another one as root of namespaces of its own, which end with it and with us."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user", "--map-auto"]
-    return ["setpriv", "--pdeathsig", "KILL", "--", "unshare", *user, "--mount", "--pid", "--fork", "--kill-child"]
+    return [*process.dies_with(os.getpid()), "unshare", *user, "--mount", "--pid", "--fork", "--kill-child"]
 
 
 def problems() -> Sequence[str]:

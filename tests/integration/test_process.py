@@ -94,3 +94,12 @@ def test_a_spawned_program_dies_with_us_even_by_sigkill(tmp_path: Path) -> None:
         assert is_alive(pid)
         parent.send_signal(signal.SIGKILL)
     assert wait_until_gone(pid)
+
+
+def test_a_command_whose_parent_is_dead_before_the_kernel_was_asked_does_not_begin(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert process.run([*process.dies_with(gone.pid), "touch", tmp_path / "begun"], timeout=SECONDS).exit == 1
+    assert not (tmp_path / "begun").exists()
+    process.check([*process.dies_with(os.getpid()), "touch", tmp_path / "begun"], timeout=SECONDS)
+    assert (tmp_path / "begun").exists()

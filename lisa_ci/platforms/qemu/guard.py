@@ -54,11 +54,9 @@ class Guard:
     def start(self, command: Sequence[str], *, beside: str = "") -> None:
         """Run QEMU, after the shell lines ``beside``.
 
-        The kernel kills it when the guard dies, whatever kills that; a guard that is dead already has another process
-        in its place.
+        The kernel kills it when the guard dies, whatever kills that.
         """
-        is_ours = ("sh", "-c", '[ "$PPID" -eq "$0" ] && exec "$@"', str(self._process.pid))
-        line = shlex.join(("setpriv", "--pdeathsig", "KILL", "--", *is_ours, *command))
+        line = shlex.join((*process.dies_with(self._process.pid), *command))
         (self.scratch.folder / "command").write_text(f"{beside}exec {line}\n")
         self._tell("start")
 
