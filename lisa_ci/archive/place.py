@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from lisa_ci.archive.folder_store import FolderStore
 from lisa_ci.archive.store import Store
+from lisa_ci.blobs import FORM, Container, parse_container
 from lisa_ci.errors import PipelineError
 from lisa_ci.model import Secret
 
@@ -25,69 +24,13 @@ CONNECTION_STRING: Final = "AZURE_STORAGE_CONNECTION_STRING"
 SAS_TOKEN: Final = "AZURE_STORAGE_SAS_TOKEN"  # noqa: S105 - a variable's name
 ACCOUNT_KEY: Final = "AZURE_STORAGE_KEY"
 
-_URL: Final = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?P<port>:[1-9][0-9]{0,4})?(?P<path>/[^\s]*)?"
-)
-_CONTAINER: Final = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
-_PREFIX_PART: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
-_FORM: Final = "https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
-    """``account_url`` has no slash at its end; ``prefix`` is '' or ends with one."""
-
-    account: str
-    account_url: str
-    container: str
-    prefix: str
-
-    @property
-    def url(self) -> str:
-        return f"{self.account_url}/{self.container}"
-
 
 def parse(place: str) -> Container | Path:
     """A container for a URL, else the folder. PipelineError for a URL that we do not take."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is None:
         return Path(place)
-    if set("?#@") & set(place):
-        hint = f"name it as {_FORM}, and put the signature into the environment as {SAS_TOKEN}"
-        raise PipelineError("the archive's URL carries a query or a password, which would end up in logs", hint=hint)
-    found = _URL.fullmatch(place)
-    if found is None or (found["scheme"] == "http" and not _is_loopback(found["host"])):
-        raise PipelineError(f"'{place}' is not an archive's place", hint=f"a folder, or {_FORM}")
-    scheme, host, port = found["scheme"], found["host"].lower(), found["port"] or ""
-    segments = [segment for segment in (found["path"] or "").split("/") if segment]
-    account_url = f"{scheme}://{host}{port}"
-    account = host.partition(".")[0]
-    if _is_address(host) or host == "localhost":  # an emulator: the account is the first part of the path
-        account = segments.pop(0) if segments else ""
-        account_url = f"{account_url}/{account}"
-    if not segments or not account:
-        raise PipelineError(f"'{place}' names no container", hint=_FORM)
-    container, *prefix = segments
-    if _CONTAINER.fullmatch(container) is None:
-        hint = "3 to 63 of a-z, 0-9 and single '-'"
-        raise PipelineError(f"'{container}' is not a container's name", hint=hint)
-    wrong = next((part for part in prefix if _PREFIX_PART.fullmatch(part) is None), None)
-    if wrong is not None:
-        raise PipelineError(f"'{wrong}' cannot be part of a prefix", hint="letters, digits, '.', '_' and '-'")
-    return Container(
-        account=account, account_url=account_url, container=container, prefix="".join(f"{part}/" for part in prefix)
-    )
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+    instead = f"put the signature into the environment as {SAS_TOKEN}"
+    return parse_container(place, of="archive", instead=instead, form=f"a folder, or {FORM}")
 
 
 @contextmanager

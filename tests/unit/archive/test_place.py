@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lisa_ci.archive import place
-from lisa_ci.archive.place import Container, parse
+from lisa_ci.archive.place import parse
+from lisa_ci.blobs import Container
 from lisa_ci.errors import PipelineError
 
 URL = "https://acc.blob.core.windows.net/logs"
