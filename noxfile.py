@@ -59,6 +59,12 @@ def agreement(session: nox.Session) -> None:
 
 
 @nox.session
+def hardware(session: nox.Session) -> None:
+    """Every suite about hardware on machines of QEMU, and the tables of docs/full-run.md (``-- --write``)."""
+    session.run("python", "-m", "tests.hardware.run", *session.posargs)
+
+
+@nox.session
 def mutation(session: nox.Session) -> None:
     """Seeded wrong worlds: the case that claims it fails, the others do not. Needs root, and some of it QEMU."""
     session.run("pytest", "tests/mutation", *session.posargs)
