@@ -7,6 +7,7 @@ from where it was). A suite may have any.
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -64,10 +65,11 @@ class ClockScenario:
         """One result for each case. MachineLostError where the machine goes away or does not tell."""
         del timeouts, emit
         machine = machines.members[0]
+        window = functools.cache(lambda: self._window(machine))  # both clocks are judged by the same half minute
         steps = (
             Step(id="right", take=lambda: self._right(machine)),
-            Step(id="day-keeps-pace", take=lambda: self._pace(machine, "day")),
-            Step(id="uptime-keeps-pace", take=lambda: self._pace(machine, "up")),
+            Step(id="day-keeps-pace", take=lambda: _pace(window(), "day")),
+            Step(id="uptime-keeps-pace", take=lambda: _pace(window(), "up")),
             Step(id="right-after-restore", take=lambda: self._restored(machines, machine)),
         )
         yield from results_of(suite.cases or (), steps, name="clock", stopwatch=self._stopwatch)
@@ -76,19 +78,11 @@ class ClockScenario:
         reading = self._look(machine)
         return passed_unless(_wrong_day(reading), detail=f"{reading}\n")
 
-    def _pace(self, machine: Machine, which: str) -> Judged:
+    def _window(self, machine: Machine) -> tuple[Reading, Reading]:
+        """The clocks before and after WINDOW."""
         first = self._look(machine)
         machine.run("sleep", str(WINDOW.seconds), timeout=WINDOW + _SHORT)
-        last = self._look(machine)
-        went = getattr(last, which) - getattr(first, which)
-        host = last.host - first.host if which == "day" else last.stopwatch - first.stopwatch
-        drift, error = went - host, first.error + last.error
-        detail = f"{went:.3f} s in {host:.3f} s of the host, known to {error:.3f} s\n"
-        if went < 0:
-            return failed(f"the clock went back by {-went:.3f} s", detail=detail)
-        if abs(drift) - error <= DRIFT.total_seconds():
-            return passed_unless("", detail=detail)
-        return failed(f"the clock went {went:.2f} s while {host:.2f} s went by on the host", detail=detail)
+        return first, self._look(machine)
 
     def _restored(self, machines: Machines, machine: Machine) -> Judged:
         if not isinstance(machines, SupportsSnapshot):
@@ -122,6 +116,20 @@ class ClockScenario:
             up=float(told[2]),
             error=took / 2,
         )
+
+
+def _pace(window: tuple[Reading, Reading], which: str) -> Judged:
+    """Whether the clock ``which`` (``day`` or ``up``) went as far as the host's in the window."""
+    first, last = window
+    went = getattr(last, which) - getattr(first, which)
+    host = last.host - first.host if which == "day" else last.stopwatch - first.stopwatch
+    drift, error = went - host, first.error + last.error
+    detail = f"{went:.3f} s in {host:.3f} s of the host, known to {error:.3f} s\n"
+    if went < 0:
+        return failed(f"the clock went back by {-went:.3f} s", detail=detail)
+    if abs(drift) - error <= DRIFT.total_seconds():
+        return passed_unless("", detail=detail)
+    return failed(f"the clock went {went:.2f} s while {host:.2f} s went by on the host", detail=detail)
 
 
 def _wrong_day(reading: Reading) -> str:

@@ -114,6 +114,13 @@ def test_each_wrong_world_fails_its_cases_and_no_others(wrong: str, failed: set[
     assert all(message in result.message for result in bad.values())
 
 
+def test_both_clocks_are_judged_by_the_same_half_minute_and_either_of_them_alone() -> None:
+    both = World(slow=0)
+    run(both, "day-keeps-pace", "uptime-keeps-pace")
+    assert both.now == clock.WINDOW.seconds
+    assert run(World(wrong="slow up"), "uptime-keeps-pace")["uptime-keeps-pace"].outcome is Outcome.FAILED
+
+
 def test_a_clock_that_goes_back_is_told_so() -> None:
     assert "the clock went back by" in run(World(wrong="back"))["day-keeps-pace"].message
 
