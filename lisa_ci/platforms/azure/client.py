@@ -64,12 +64,17 @@ class RefusedError(ProvisioningError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """The SDK's clients of one subscription. ``clock`` is the one that all of them wait by."""
+    """The SDK's clients of one subscription. ``clock`` is the one that all of them wait by.
+
+    ``credential`` is whoever we are, also where blobs are kept; ``storage`` are options of that door's clients.
+    """
 
     id: str
     compute: ComputeManagementClient
     resources: ResourceManagementClient
     deployments: DeploymentsMgmtClient
+    credential: Any = None
+    storage: Mapping[str, Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     pause: float = 5.0
 
@@ -148,15 +153,18 @@ def made(
     endpoint: str = ENDPOINT,
     clock: Clock | None = None,
     pause: float = 5.0,
+    storage: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Subscription:
-    """``options`` go to the SDK's clients: ``transport``, ``credential_scopes``."""
+    """``options`` go to the SDK's clients: ``transport``, ``credential_scopes``; ``storage`` to those of blobs."""
     told = {**_SDK, **options, "base_url": endpoint}
     return Subscription(
         id=subscription,
         compute=ComputeManagementClient(credential, subscription, **told),
         resources=ResourceManagementClient(credential, subscription, **told),
         deployments=DeploymentsMgmtClient(credential, subscription, **told),
+        credential=credential,
+        storage=storage or {},
         clock=clock or Clock(),
         pause=pause,
     )

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import quote, unquote
 
 from lisa_ci.errors import DataError
 from lisa_ci.model import Lease
@@ -72,6 +73,18 @@ def delete_after(found: Mapping[str, str]) -> datetime | None:
         return datetime.strptime(found[DELETE_AFTER], _STAMP).replace(tzinfo=UTC)
     except ValueError as error:
         raise DataError(f"the tag {DELETE_AFTER} is {found[DELETE_AFTER]!r}, not a time like {_STAMP}") from error
+
+
+def metadata(found: Mapping[str, str]) -> dict[str, str]:
+    """Tags as a blob bears them: its metadata have names of letters, digits and '_', and values of ASCII."""
+    return {key.replace("-", "_"): quote(value, safe="/:@. ") for key, value in found.items()}
+
+
+def from_metadata(found: Mapping[str, str]) -> dict[str, str]:
+    """The tags of ours in a blob's metadata: what ``metadata`` was made of."""
+    ours = {key.replace("-", "_"): key for key in (OWNER, LEG, ATTEMPT, DELETE_AFTER)}
+    said = {key.lower(): value for key, value in found.items()}
+    return {tag: unquote(said[key]) for key, tag in ours.items() if key in said}
 
 
 # ---- inside a group ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lisa_ci.errors import LisaCiError, PipelineError, ProvisioningError
 from lisa_ci.events import Emit
 from lisa_ci.model import Access, Lease, Leftover, Profile, Receipt, Subject, Timeouts, WayIn
-from lisa_ci.platforms.azure import identity, record, runner
+from lisa_ci.platforms.azure import containers, identity, record, runner
 
 if TYPE_CHECKING:
     from lisa_ci.platforms.azure.client import Subscription
@@ -54,11 +54,11 @@ class AzurePlatform:
         if missing:
             return (f"profile {name} needs {missing[0]}; pip install 'lisa-ci[azure]'",)
         try:
-            who = identity.found()
+            identity.found()
             _subscription()
+            containers.named()
         except PipelineError as error:
             return (f"profile {name}: {error.message}; {error.hint}",)
-        del who
         return ()
 
     @contextmanager

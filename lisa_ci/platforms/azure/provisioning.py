@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Final
 
 from lisa_ci import ssh
+from lisa_ci.blobs import Container
 from lisa_ci.errors import LisaCiError, ProvisioningError
 from lisa_ci.events import Emit, Level, Message
 from lisa_ci.model import Access, Image, Lease, Profile, Receipt, Secret, Subject, Timeouts
-from lisa_ci.platforms.azure import evidence, names, placing, record, runner
+from lisa_ci.platforms.azure import containers, evidence, names, placing, record, runner
 from lisa_ci.platforms.azure.client import RefusedError, Subscription
 from lisa_ci.platforms.azure.disk import image_disk, upload_image
 from lisa_ci.platforms.azure.errors import Way
 from lisa_ci.platforms.azure.evidence import Outside
 from lisa_ci.platforms.azure.group import ResourceGroup, existing, no_machine
+from lisa_ci.platforms.azure.image_blob import ImageBlob, ImageContainer, located
 from lisa_ci.platforms.azure.images_ref import ImageFacts, NamedImage
 from lisa_ci.platforms.azure.machines import AzureMachines, Member
 from lisa_ci.platforms.azure.shape import Entry, GroupPlan, Order, Place, PlannedMachine
@@ -44,6 +46,7 @@ class Doors:
     fetch: evidence.Fetch = evidence.fetch
     runner: Callable[[], tuple[str, ...]] = runner.addresses
     upload: Upload | None = None
+    containers: Callable[[], tuple[Container, ...]] = containers.named
     follow_every: timedelta | None = evidence.POLL
     ssh_port: int = SSH_PORT
 
@@ -63,6 +66,8 @@ class Provisioning:
     receipts: list[Receipt] = field(default_factory=list)
     _groups: list[ResourceGroup] = field(default_factory=list)
     _outsides: list[Outside] = field(default_factory=list)
+    _containers: tuple[ImageContainer, ...] = ()
+    _blobs: dict[str, ImageBlob] = field(default_factory=dict)
 
     @contextmanager
     def run(self) -> Iterator[AzureMachines]:
@@ -83,6 +88,8 @@ class Provisioning:
 
     def _deployed(self) -> tuple[ResourceGroup, GroupPlan]:
         chosen = placing.choose(self.azure, self.profile, self.subject, say=self.say)
+        if chosen.image is None:
+            self._containers = located(self.azure, self.doors.containers())
         last: LisaCiError | None = None
         for number, place in enumerate(chosen.places):
             group = self._group(place)
@@ -142,16 +149,33 @@ class Provisioning:
 
     def _made(self, group: ResourceGroup, place: Place, image: NamedImage | None, facts: ImageFacts) -> GroupPlan:
         until = self.azure.clock.now() + _DEPLOY.total_seconds()
-        plan = self._plan(group, place, image or image_disk(group), facts)
+        blob = self._blob(place) if image is None else None
+        named = image or (blob.reference if blob else image_disk(group))
+        plan = self._plan(group, place, named, facts)
         if group.resume(plan, until=until):
             return plan
+        if blob is not None:
+            blob.put(self.emit, patience=self.timeouts.leg)
         group.create()
-        if image is None:
+        if image is None and blob is None:
             upload_image(group, self.subject, self.profile, self.doors.upload, emit=self.emit)
-            until = self.azure.clock.now() + _DEPLOY.total_seconds()
+        until = self.azure.clock.now() + _DEPLOY.total_seconds()
         self.say(f"deploying {self.profile.machines} x {place.size} in {place.region} as {group.name}", Level.INFO)
         group.deploy(plan, until=until)
         return plan
+
+    def _blob(self, place: Place) -> ImageBlob | None:
+        """The local disk's blob in a container of the place's region; None where there is no such container."""
+        if place.region in self._blobs or self.subject.image is None:
+            return self._blobs.get(place.region)
+        where = next((one for one in self._containers if one.region == place.region), None)
+        if where is None:
+            if self._containers:
+                self.say(f"no container for images is in {place.region}: the disk goes into the group", Level.WARNING)
+            return None
+        found = ImageBlob(azure=self.azure, where=where, image=self.subject.image, lease=self.lease, say=self.say)
+        self._blobs[place.region] = found
+        return found
 
     def _plan(self, group: ResourceGroup, place: Place, image: NamedImage, facts: ImageFacts) -> GroupPlan:
         entries = tuple(self._entry(number) for number in range(self.profile.machines))
@@ -275,6 +299,7 @@ class Provisioning:
             if not is_kept:
                 shutil.rmtree(self._keys, ignore_errors=True)
             self.receipts += [group.receipt() for group in self._groups if group.exists]
+            self.receipts += [told for blob in self._blobs.values() if (told := blob.receipt()) is not None]
 
     def _close_outsides(self, *, has_last_words: bool) -> None:
         for outside in self._outsides:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import requests
 from azure.core.exceptions import AzureError, HttpResponseError
@@ -36,7 +36,7 @@ AT_ONCE: Final = 8
 _RETRIES: Final = 5
 _CONNECT, _READ = timedelta(seconds=20), timedelta(seconds=120)
 _PLACE: Final = "image"
-_STAGE: Final = "upload"
+STAGE: Final = "upload"
 _ZERO_GRAIN: Final = bytes(GRAIN_BYTES)
 
 Block = bytes | bytearray | memoryview
@@ -66,25 +66,38 @@ def upload_vhd(subject: Image, path: Path, url: Secret, emit: Emit, *, creates: 
     ``creates``: the blob is made first; a managed disk's is there already. Sent again, the same pages give the same
     blob. ProvisioningError, which never shows the SAS; also where the image changed meanwhile.
     """
+    check_size(subject)
+    with _client(url) as blob, image.stage(emit, STAGE, subject.size_bytes):
+        try:
+            if creates:
+                blob.create_page_blob(size=blob_size(subject))
+            return send_vhd(blob, subject, path, emit)
+        except AzureError as error:
+            raise _as_ours(error) from error
+
+
+def check_size(subject: Image) -> None:
+    """ProvisioningError for a disk that Azure does not take."""
     if subject.size_bytes % vhd.MIB or vhd.is_too_small_for_azure(subject.size_bytes):
         raise ProvisioningError(
             f"a disk of {subject.size_bytes} bytes is none for Azure",
             hint=f"it takes whole MiB, at least {vhd.AZURE_LEAST_BYTES >> 20} of them",
         )
+
+
+def send_vhd(blob: BlobClient, subject: Image, path: Path, emit: Emit, **options: Any) -> Uploaded:
+    """Write the disk into ``blob``, which is there and empty. ``options`` go with each request: ``lease``.
+
+    ProvisioningError where the image changed meanwhile; AzureError as it comes.
+    """
     began, before = time.monotonic(), _state(path)
-    with _client(url) as blob, image.stage(emit, _STAGE, subject.size_bytes):
-        try:
-            if creates:
-                blob.create_page_blob(size=blob_size(subject))
-            sender = _Sender(blob, emit)
-            size = image.virtual_size(path, subject.format)
-            sender.send(pieces(image.data_blocks(path, subject.format, size)))
-            if _state(path) != before:
-                raise ProvisioningError(f"image {path} was changed while it was uploaded", hint="plan and run again")
-            footer = vhd.footer_for(subject.size_bytes, unique_id=vhd.id_from_digest(subject.disk_digest))
-            sender.send([(subject.size_bytes, footer.pack())])  # last: a blob without it is no disk
-        except AzureError as error:
-            raise _as_ours(error) from error
+    sender = _Sender(blob, emit, options)
+    size = image.virtual_size(path, subject.format)
+    sender.send(pieces(image.data_blocks(path, subject.format, size)))
+    if _state(path) != before:
+        raise ProvisioningError(f"image {path} was changed while it was uploaded", hint="plan and run again")
+    footer = vhd.footer_for(subject.size_bytes, unique_id=vhd.id_from_digest(subject.disk_digest))
+    sender.send([(subject.size_bytes, footer.pack())])  # last: a blob without it is no disk
     return Uploaded(
         sent_bytes=sender.sent_bytes,
         requests=sender.requests,
@@ -133,8 +146,9 @@ def _whole(held: bytearray) -> bytes:
 class _Sender:
     """Several requests under way at a time, so many and no more: the memory that they hold is bounded."""
 
-    def __init__(self, blob: BlobClient, emit: Emit) -> None:
+    def __init__(self, blob: BlobClient, emit: Emit, options: Mapping[str, Any]) -> None:
         self._blob = blob
+        self._options = options
         self._emit = emit
         self.sent_bytes = 0
         self.requests = 0
@@ -156,14 +170,14 @@ class _Sender:
                         under_way = _drained(under_way)
                     if self.sent_bytes - announced >= 16 * MOST_BYTES:
                         announced = self.sent_bytes
-                        self._emit(StageAdvanced(place=_PLACE, stage=_STAGE, done=offset))
+                        self._emit(StageAdvanced(place=_PLACE, stage=STAGE, done=offset))
                 while under_way:
                     under_way = _drained(under_way)
             finally:
                 workers.shutdown(cancel_futures=True)
 
     def _put(self, offset: int, content: bytes) -> None:
-        self._blob.upload_page(content, offset=offset, length=len(content), validate_content="md5")
+        self._blob.upload_page(content, offset=offset, length=len(content), validate_content="md5", **self._options)
 
 
 def _drained(under_way: set[Future[None]]) -> set[Future[None]]:
@@ -175,21 +189,25 @@ def _drained(under_way: set[Future[None]]) -> set[Future[None]]:
 
 
 def _client(url: Secret) -> BlobClient:
+    return BlobClient.from_blob_url(url.reveal(), **blob_options())
+
+
+def blob_options() -> dict[str, Any]:
+    """What every client of blobs here is made with: connections, patience, the version of the API."""
     session = requests.Session()
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=AT_ONCE, max_retries=0)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    return BlobClient.from_blob_url(
-        url.reveal(),
-        api_version=API_VERSION,
-        transport=RequestsTransport(
+    return {
+        "api_version": API_VERSION,
+        "transport": RequestsTransport(
             session=session,
             session_owner=True,
             connection_timeout=_CONNECT.total_seconds(),
             read_timeout=_READ.total_seconds(),
         ),
-        retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=_RETRIES),
-    )
+        "retry_policy": ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=_RETRIES),
+    }
 
 
 def _state(path: Path) -> tuple[int, ...]:
@@ -200,10 +218,19 @@ def _state(path: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _as_ours(error: AzureError) -> ProvisioningError:
-    code = getattr(error, "error_code", None)
-    word = str(getattr(code, "value", code) or "")
+def code_of(error: AzureError) -> str:
+    """The service's own word for it; '' where it said none. The SDK gives words that it knows as an enum."""
+    said = getattr(error, "error_code", None)
+    return str(getattr(said, "value", said) or "")
+
+
+def reason(error: AzureError) -> str:
+    """Code or first line of what was said, never with a signature in it."""
     said = (str(error.message or error).strip().splitlines() or [type(error).__name__])[0].partition("?")[0]
+    return code_of(error) or scrub_text(said)[:300]
+
+
+def _as_ours(error: AzureError) -> ProvisioningError:
     status = error.status_code if isinstance(error, HttpResponseError) else None
     hint = "the link to the disk has run out, or is of another disk" if status == 403 else "a new attempt may help"
-    return ProvisioningError(f"the disk could not be uploaded: {word or scrub_text(said)[:300]}", hint=hint)
+    return ProvisioningError(f"the disk could not be uploaded: {reason(error)}", hint=hint)

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from tests.doubles.azure.accounts import Accounts
 from tests.doubles.azure.compute import Compute
 from tests.doubles.azure.deployments import Deployments
 from tests.doubles.azure.entra import SUBSCRIPTION
@@ -33,7 +34,8 @@ class Arm(State):
         self.compute = Compute(self)
         self._told = Told(self)
         self._groups = Groups(self, self.compute)
-        self._resources = Resources(self, self.compute)
+        self._accounts = Accounts(self)
+        self._resources = Resources(self, self.compute, self._accounts)
         self._deployments = Deployments(self, self._resources)
 
     def serve(self, request: Request) -> Answer:
@@ -95,6 +97,7 @@ class Arm(State):
         yield rf"{top}/providers/Microsoft.Authorization/permissions", self._told.permissions
         yield rf"{top}/providers/Microsoft.Compute/skus", self._told.list_skus
         yield rf"{top}/providers/Microsoft.Compute/locations/(?P<region>[^/]+)/usages", self._told.usages
+        yield rf"{top}/resources", self._accounts.listed
         yield rf"{top}/resourcegroups", self._groups.listed
         yield group, self._groups.one
         yield rf"{group}/resources", self._groups.inside

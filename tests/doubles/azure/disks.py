@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from azure.storage.blob import BlobClient, BlobSasPermissions, BlobServiceClient, generate_blob_sas
+from azure.storage.blob import BlobClient, BlobSasPermissions, BlobServiceClient, BlobType, generate_blob_sas
 
+from lisa_ci import vhd
 from tests.doubles.azure.arm import Stored
 from tests.doubles.azurite import KEY, Azurite
 
@@ -48,6 +49,20 @@ class UploadedDisks:
 
     def _blob(self, service: BlobServiceClient, disk: Stored) -> BlobClient:
         return service.get_blob_client(CONTAINER, _name(disk))
+
+
+def why_no_disk(storage: Azurite, url: str) -> str:
+    """Why the blob at ``url`` is no fixed VHD, as ``Arm.imports`` asks; '' where it is one."""
+    container, _, name = url.removeprefix(f"{storage.url}/").partition("/")
+    with storage.service() as service:
+        blob = service.get_blob_client(container, name)
+        if not blob.exists():
+            return "it is not there"
+        found = blob.get_blob_properties()
+        if found.blob_type != BlobType.PAGEBLOB:
+            return "it is no page blob"
+        footer = blob.download_blob(offset=found.size - vhd.FOOTER_BYTES, length=vhd.FOOTER_BYTES).readall()
+    return "" if footer.startswith(b"conectix") else "it has no footer"
 
 
 def _name(disk: Stored) -> str:

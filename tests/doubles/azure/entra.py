@@ -133,7 +133,7 @@ class Entra:
     def access_token(self, audience: str = MANAGEMENT[0]) -> str:
         now = int(self.now())
         claims = {"aud": audience, "iss": f"https://sts.windows.net/{TENANT}/", "appid": CLIENT, "tid": TENANT}
-        return self._entra.sign({**claims, "oid": CLIENT, "nbf": now - 5, "exp": now + self.lifetime})
+        return self._entra.sign({**claims, "oid": CLIENT, "iat": now - 5, "nbf": now - 5, "exp": now + self.lifetime})
 
     def refusal(self, request: Request) -> Answer | None:
         """ARM's answer to a request without a good token; None for one that has it."""

@@ -9,6 +9,7 @@ from copy import deepcopy
 from typing import Any, Final
 
 from lisa_ci.platforms.azure import bodies
+from tests.doubles.azure.accounts import Accounts
 from tests.doubles.azure.compute import Compute
 from tests.doubles.azure.faults import Fault
 from tests.doubles.azure.state import ADDRESS, DISK, NIC, TAKES, VM, ArmError, State, Stored, canonical
@@ -22,8 +23,9 @@ _AT_ONCE: Final = {bodies.PROXIMITY_GROUP, bodies.AVAILABILITY_SET}
 class Resources:
     """Requests for one resource; ``store`` and ``created`` are the steps that deployments take as well."""
 
-    def __init__(self, state: State, compute: Compute) -> None:
+    def __init__(self, state: State, compute: Compute, accounts: Accounts) -> None:
         self._state = state
+        self._accounts = accounts
         self._compute = compute
         self._addresses = itertools.count()
 
@@ -32,6 +34,7 @@ class Resources:
         self._state.check(kind, version, body)
         known = self._state.resources.get(place.lower())
         self._check_references(place, body)
+        self._accounts.check_sources(kind, body)
         if kind == VM:
             self._compute.check_references(place, body)
         stored = known or Stored(id=place, type=kind, body={})

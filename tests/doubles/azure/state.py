@@ -104,7 +104,8 @@ class State:
 
     ``validate``: problems of a resource's body, from its type and API version. ``writes`` counts requests that change
     something; ``ever`` is every body that was put. ``lingering``: ids of what is detached late. ``uploads``: where the
-    bytes of a disk are sent to.
+    bytes of a disk are sent to; ``accounts``: rows of storage accounts; ``imports``: why a blob is no disk, '' where it
+    is one; ``data_actions``: what we may do with blobs.
     """
 
     now: Callable[[], float]
@@ -124,6 +125,9 @@ class State:
     actions: list[str] = field(default_factory=lambda: ["*"])
     lingering: set[str] = field(default_factory=set)
     uploads: Callable[[Stored], str] = lambda disk: f"https://blobs.invalid/{disk.name}?sig=secret"
+    accounts: list[dict[str, Any]] = field(default_factory=list)
+    imports: Callable[[str], str] = lambda _url: ""
+    data_actions: list[str] = field(default_factory=lambda: ["*"])
     screenshots: bytes = b"\x89PNG\r\n\x1a\n"
     writes: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)

@@ -13,6 +13,7 @@ import pytest
 
 from lisa_ci.platforms.azure import bodies
 from tests.azure_examples import EXAMPLES_FILE, shape
+from tests.doubles.azure.accounts import account
 from tests.doubles.azure.arm import Arm, Stored
 from tests.doubles.azure.entra import SUBSCRIPTION
 from tests.doubles.azure.state import canonical
@@ -32,6 +33,8 @@ REFUSED: Final = {  # templates by a link: the double takes literal ones, as lis
     "PutDeploymentWithOnErrorDeploymentLastSuccessful": "InvalidTemplate",
     "PutDeploymentWithOnErrorDeploymentSpecificDeployment": "InvalidTemplate",
 }
+ACCOUNTS: Final = {"mystorageaccount": "https://mystorageaccount.blob.core.windows.net", "s": "s"}
+"""Those whose blobs the examples name: in the region of whatever is made of one."""
 GROUP: Final = "Microsoft.Resources/resourceGroups"
 _ROOT: Final = re.compile(
     r"(/subscriptions/[^/]+)(?:/resource[gG]roups/([^/]+))?(?:/providers/([^/]+)/([^/]+)/([^/]+))?"
@@ -87,6 +90,8 @@ class World:
         self.arm.settle()
 
     def ask(self, method: str, path: str, body: Any = None) -> Answer:
+        region = body.get("location", "westus") if isinstance(body, dict) else "westus"
+        self.arm.accounts = [account(name, url, region) for name, url in ACCOUNTS.items()]
         told = json.dumps(body).encode() if body is not None else b""
         return self.arm.serve(request_of(method, f"https://management.azure.com{path}", {}, told))
 
