@@ -14,7 +14,7 @@ from lisa_ci.errors import PipelineError, ProvisioningError
 from lisa_ci.events import Message
 from lisa_ci.github import runs
 from lisa_ci.model import Leftover
-from lisa_ci.platforms.azure import record
+from lisa_ci.platforms.azure import containers, record
 from lisa_ci.platforms.qemu import scratch
 
 
@@ -31,8 +31,9 @@ def command(console: Console, machines: tuple[str, ...], platform: str | None, d
     """Remove what runs that died left on this host: processes, scratch files and cloud machines whose lease has ended.
 
     A machine kept by `run --keep` is left alone until its time is over; naming it here ends it now. Machines in use
-    are never touched. With --platform azure, everything in the subscription that bears the tags of lisa-ci is told;
-    what goes is what outlived its lease and whose run on GitHub is over (GITHUB_TOKEN lets that be asked).
+    are never touched. With --platform azure, everything in the subscription that bears the tags of lisa-ci is told,
+    and the images in the containers of AZURE_IMAGE_CONTAINERS that bear its lease; what goes is what outlived its lease
+    and whose run on GitHub is over (GITHUB_TOKEN lets that be asked).
     Exit 4: something could not be removed.
     """
     if platform is None and dry_run is not None:
@@ -74,12 +75,14 @@ def _ended(machine: str) -> Sequence[Leftover]:
 
 
 def _subscription(console: Console, *, is_deleting: bool) -> Sequence[Leftover]:
+    """Groups, and images in the containers that the environment names. PipelineError, ProvisioningError."""
+    places = containers.named()
     try:
-        from lisa_ci.platforms.azure import client, sweep  # noqa: PLC0415 - they load Azure's SDK
+        from lisa_ci.platforms.azure import blob_sweep, client, sweep  # noqa: PLC0415 - they load Azure's SDK
     except ImportError as error:
         raise PipelineError("the Azure SDK is not installed", hint="pip install 'lisa-ci[azure]'") from error
-    azure = client.connect()
-    found = sweep.search(azure, now=datetime.now(UTC), is_alive=runs.is_alive)
+    azure, now = client.connect(), datetime.now(UTC)
+    found = sweep.search(azure, now=now, is_alive=runs.is_alive)
     for one in found:
         click.echo(f"{'delete' if one.is_due else 'keep'}: {one}")
         for what in one.contents:
@@ -88,8 +91,15 @@ def _subscription(console: Console, *, is_deleting: bool) -> Sequence[Leftover]:
         click.echo(f"note: Azure keeps {text} for some time after its deletion")
     due = sum(one.is_due for one in found)
     console.say(f"{len(found)} groups of lisa-ci in the subscription, {due} to delete")
+    images, unread = blob_sweep.search(azure, places, now=now, is_alive=runs.is_alive)
+    for image in images:
+        click.echo(f"{'delete' if image.is_due else 'keep'}: {image}")
+    if places:
+        console.say(f"{len(images)} images of lisa-ci in {len(places)} containers")
+    due += sum(image.is_due for image in images)
     if not is_deleting:
         if due:
             console.say("nothing was deleted: --delete does it")
-        return ()
-    return sweep.delete(azure, found, say=lambda text, level: console.emit(Message(text=text, level=level)))
+        return unread
+    deleted = sweep.delete(azure, found, say=lambda text, level: console.emit(Message(text=text, level=level)))
+    return [*unread, *deleted, *blob_sweep.delete(azure, images)]

@@ -89,7 +89,7 @@ def _forget_tags(patch: pytest.MonkeyPatch) -> None:
 
 
 def _sweep_everything(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sweep, "_due", lambda *_, **__: (True, "everything"))
+    patch.setattr(sweep, "due", lambda *_, **__: (True, "everything"))
 
 
 def _claim_deletion(patch: pytest.MonkeyPatch) -> None:

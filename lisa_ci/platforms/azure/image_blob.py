@@ -173,7 +173,7 @@ class ImageBlob:
         """Whether the blob's lease goes on as long as ours, prolonged where it has to be; False: look again."""
         if not self._is_made:
             self.say(f"the image is in {self.where.place.name} already: {self.name}", Level.INFO)
-        if (lease_end(found) or datetime.min.replace(tzinfo=UTC)) >= self.lease.delete_after:
+        if (_lease_end(found) or datetime.min.replace(tzinfo=UTC)) >= self.lease.delete_after:
             return True
         longer = {**found.metadata, **names.metadata(names.tags(self.lease))}
         try:
@@ -236,6 +236,7 @@ class ImageBlob:
                     blob.set_blob_metadata(metadata, lease=lease)
             except HttpResponseError as error:
                 if error.status_code in _CONFLICT or code_of(error) == "BlobNotFound":
+                    self._is_made = False  # whoever took it over tells of it
                     raise _LostError from error
                 self._discard(blob, lease)
                 raise
@@ -276,7 +277,7 @@ def is_whole(found: BlobProperties, image: Image) -> bool:
     return bool(is_sized and found.metadata.get(WHOLE) == whole_mark(image))
 
 
-def lease_end(found: BlobProperties) -> datetime | None:
+def _lease_end(found: BlobProperties) -> datetime | None:
     """When it may be deleted; None where that cannot be read."""
     with suppress(DataError):
         return names.delete_after(names.from_metadata(found.metadata))

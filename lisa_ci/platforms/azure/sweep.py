@@ -68,8 +68,8 @@ def _judged(azure: Subscription, group: Any, locks: Sequence[str], *, now: datet
     tags, name = group.tags or {}, str(group.name)
     owner = tags.get(names.OWNER, "")
     state = str(group.properties.provisioning_state if group.properties else "")
-    until, why_bad = _lease_end(tags)
-    is_due, reason = _due(owner, until, state, now=now, is_alive=is_alive, why_bad=why_bad)
+    until, why_bad = lease_end(tags)
+    is_due, reason = due(owner, until, state, now=now, is_alive=is_alive, why_bad=why_bad)
     place = names.group_id(azure.id, name).lower()
     held = tuple(
         f"the lock {lock.rsplit('/', 1)[-1]} forbids it" for lock in locks if lock.lower().startswith(place + "/")
@@ -87,16 +87,18 @@ def _judged(azure: Subscription, group: Any, locks: Sequence[str], *, now: datet
     )
 
 
-def _lease_end(tags: Mapping[str, str]) -> tuple[datetime | None, str]:
+def lease_end(tags: Mapping[str, str]) -> tuple[datetime | None, str]:
+    """When the lease in these tags ends; None and why, where that cannot be read."""
     try:
         return names.delete_after(tags), ""
     except DataError as error:
         return None, error.message
 
 
-def _due(
+def due(
     owner: str, until: datetime | None, state: str, *, now: datetime, is_alive: IsAlive, why_bad: str
 ) -> tuple[bool, str]:
+    """Whether something of ours goes, by its lease and its owner run, and why, or why not."""
     if until is None:
         return False, f"left alone: {why_bad or 'it has no end'}"
     if state == "Deleting":
