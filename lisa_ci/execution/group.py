@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Final
@@ -27,7 +27,7 @@ _TOLD: Final = {
 }
 
 Provision = Callable[[], AbstractContextManager[Machines]]
-Prepare = Callable[[Machine], Installed]
+Prepare = Callable[[Sequence[Machine]], Installed]
 Attend = Callable[[Machine], AbstractContextManager[object]]
 
 
@@ -35,7 +35,7 @@ class Group:
     """The machines of a leg. A context: leaving it destroys them.
 
     ``boots``: whether ``provision`` makes a fresh machine each time, or only comes to one that goes on.
-    ``prepare`` is called after each provisioning, on the first machine. What ``attend`` gives is entered while
+    ``prepare`` is called after each provisioning, with that of the cases first. What ``attend`` gives is entered while
     ``attended``, anew after each time that the machine was away.
     """
 
@@ -75,7 +75,7 @@ class Group:
         self._kernel.follow(*self._machines.members)
 
     def prepare(self) -> None:
-        self._installed = self._prepare(self.machine)
+        self._installed = self._prepare(self.machines.members)
 
     def end(self) -> None:
         self._life.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,16 +16,27 @@ from lisa_ci.execution.clock import Deadline
 from lisa_ci.execution.group import Group
 from lisa_ci.execution.install import Installed, install, new_name, remove
 from lisa_ci.execution.inventory import in_folder
+from lisa_ci.execution.packages import install_packages, wanted
 from lisa_ci.model import Command, Suite, Timeouts
 from lisa_ci.protocols import Machine
 
 _SHORT: Final = timedelta(seconds=60)
+_PACKAGES: Final = timedelta(minutes=20)  # to fetch and unpack them; boots and cases have limits of their own
 _KNOCK: Final = timedelta(seconds=15)  # at a machine that is not needed any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """What was brought: where it is, the machine's facts before, and each change to a machine, in words."""
+
+    installed: Installed
+    facts: Mapping[str, str]
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """The runner and ``suites`` in the machine, and telemetry on the way back into the folder ``telemetry``.
+    """The runner, ``suites`` and their packages in the machine, and telemetry on the way back, into ``telemetry``.
 
     ``lives_on``: the machine is not ours, so nothing may stay there, but where ``keep`` asks for it; the file ``names``
     tells a run that comes after a kill what to look for. ``place`` is the leg, for what is said.
@@ -34,6 +45,7 @@ class Installation:
     suites: Mapping[str, Suite]
     lives_on: bool
     keep: bool
+    installs_packages: bool
     names: Path
     telemetry: Path
     deadline: Deadline
@@ -41,11 +53,13 @@ class Installation:
     emit: Emit
     place: str
 
-    def bring(self, machine: Machine) -> tuple[Installed, Mapping[str, str]]:
-        """Everything that cases need, the suites' own preparation done; and the machine's facts."""
-        limit = self.deadline.at_most(self.timeouts.boot)
+    def bring(self, machines: Sequence[Machine]) -> Brought:
+        """Everything that cases need, the suites' own preparation done. All but packages is in the first machine."""
+        machine = machines[0]
         facts = collect.facts(machine, timeout=self.deadline.at_most(_SHORT))
         self._remove_earlier(machine)
+        changes = self._bring_packages(machines) if self.installs_packages else ()
+        limit = self.deadline.at_most(self.timeouts.boot)
         name = new_name()
         if self.lives_on:
             with contextlib.suppress(OSError), self.names.open("a") as file:
@@ -53,7 +67,20 @@ class Installation:
         installed = install(machine, self.suites, name=name, timeout=limit)
         for suite in self.suites.values():
             self._prepare(suite, machine, installed)
-        return installed, facts
+        place = f"{installed.folder}: the runner and the suites {', '.join(sorted(self.suites))}"
+        return Brought(installed=installed, facts=facts, changes=(place, *changes))
+
+    def _bring_packages(self, machines: Sequence[Machine]) -> tuple[str, ...]:
+        """What it changed, a line for each machine that had not all of them."""
+        changes = []
+        for machine in machines:
+            found = install_packages(machine, wanted(self.suites.values()), timeout=self.deadline.at_most(_PACKAGES))
+            for name, why in found.lacks.items():
+                text = f"package {name} cannot be installed in {machine.name}: {why}"
+                self.emit(Message(text=text, level=Level.WARNING, place=self.place))
+            if found.added:
+                changes.append(f"packages in {machine.name}: {', '.join(found.added)}")
+        return tuple(changes)
 
     def _prepare(self, suite: Suite, machine: Machine, installed: Installed) -> None:
         if not suite.prepare:

@@ -231,6 +231,7 @@ class _Leg:
             suites={task.suite: self._suites[task.suite] for task in self._leg.tasks},
             lives_on=self._leg.profile.endpoint is not None,
             keep=self.settings.keep,
+            installs_packages=self._plan.install_packages,
             names=self._scratch / "installed",
             telemetry=self._folder.telemetry,
             deadline=self._deadline,
@@ -309,15 +310,12 @@ class _Leg:
             group.refresh(error.message, None)
             self._take_inventory(group, record)
 
-    def _prepared(self, machine: Machine) -> Installed:
-        installed, facts = self._installation.bring(machine)
+    def _prepared(self, machines: Sequence[Machine]) -> Installed:
+        brought = self._installation.bring(machines)
         profile = self._leg.profile
-        self._run = dataclasses.replace(
-            self._run,
-            facts={"profile": profile.name, "platform": profile.platform, **facts},
-            changes=(f"{installed.folder}: the runner and the suites {', '.join(sorted(self._installation.suites))}",),
-        )
-        return installed
+        facts = {"profile": profile.name, "platform": profile.platform, **brought.facts}
+        self._run = dataclasses.replace(self._run, facts=facts, changes=brought.changes)
+        return brought.installed
 
     def _take_inventory(self, group: Group, record: Record) -> None:
         machine, installed = group.machine, group.installed

@@ -87,6 +87,7 @@ from lisa_ci.model.suites import (
     Finding,
     Isolation,
     KnownFailure,
+    PackageManager,
     Risk,
     Suite,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "Nic",
     "Outbound",
     "Outcome",
+    "PackageManager",
     "Pipeline",
     "Placement",
     "Plan",

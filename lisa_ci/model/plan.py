@@ -59,6 +59,7 @@ class Pipeline:
     timeouts: Timeouts
     release: ReleaseSettings
     allow_empty: bool = False
+    install_packages: bool = False
     console: tuple[Allowance, ...] = ()
     baseline: tuple[KnownFailure, ...] = ()
 
@@ -142,6 +143,7 @@ class Plan:
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     allow_empty: bool = False
+    install_packages: bool = False
     console: tuple[Allowance, ...] = ()
     baseline: tuple[KnownFailure, ...] = ()
 

@@ -85,6 +85,16 @@ class Download:
     sha256: str
 
 
+class PackageManager(StrEnum):
+    """What installs packages in a machine, by the name of its program; ``apt`` is apt-get."""
+
+    APT = "apt"
+    TDNF = "tdnf"
+    DNF = "dnf"
+    ZYPPER = "zypper"
+    APK = "apk"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
     """A testsuite. Either ``driver`` (runs in the machine) or ``scenario`` (driven from the host) is set.
@@ -92,7 +102,7 @@ class Suite:
     ``cases`` None means that ``listing`` (a command in the machine) tells them. ``folder`` is on the host and is
     copied into the machine; ``digest`` is SHA-256 (hex) over its files. ``prepare`` is run in it there before anything
     else of the suite, once in each machine. ``files`` lie in it there as well, though not here: name -> path on the
-    host, of what ``fetch`` asks for.
+    host, of what ``fetch`` asks for. ``packages`` are those that its cases use, where the plan has them installed.
     """
 
     name: str
@@ -109,6 +119,7 @@ class Suite:
     environment: Mapping[str, str] = field(default_factory=dict)
     isolation: Isolation = Isolation.DIRTY
     fetch: tuple[Download, ...] = ()
+    packages: Mapping[PackageManager, tuple[str, ...]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
 

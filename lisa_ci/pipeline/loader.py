@@ -92,6 +92,7 @@ class _Assembly:
             timeouts=Timeouts(**values.get("timeouts", {})),
             release=ReleaseSettings(**values.get("release", {})),
             allow_empty=values.get("allow_empty", False),
+            install_packages=values.get("install_packages", False),
             console=console,
             baseline=baseline,
         )

@@ -359,6 +359,14 @@ PIPELINE: Final = Table(
             Flag(),
             "A plan without a single leg is green instead of an error (exit code 3).",
         ),
+        setting(
+            Pipeline,
+            "install_packages",
+            Flag(),
+            "Packages that the suites of a leg name are installed in its machines before anything else, by the "
+            "machine's own package manager and from where it gets them. Without it, the image is tested as it was "
+            "delivered: what it lacks is a skip that says so.",
+        ),
     ),
 )
 

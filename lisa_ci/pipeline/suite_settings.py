@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from lisa_ci.model import SCHEMA, Arch, Capability, Case, Expectation, Firmware, Isolation, Profile, Risk, Suite
+from lisa_ci.model import (
+    SCHEMA,
+    Arch,
+    Capability,
+    Case,
+    Expectation,
+    Firmware,
+    Isolation,
+    PackageManager,
+    Profile,
+    Risk,
+    Suite,
+)
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.document import ListNode, MappingNode, Node, shown
 from lisa_ci.pipeline.download_settings import FETCH
@@ -71,6 +83,41 @@ SHELL_OR_ARGUMENTS: Final = Either(
     words="a shell command, or a list of arguments",
 )
 TIMEOUT: Final = Duration(most=timedelta(hours=24))
+
+_MANAGERS: Final = {
+    PackageManager.APT: "Debian, Ubuntu and what is made of them.",
+    PackageManager.TDNF: "Azure Linux, Photon. Without it, those of `dnf`.",
+    PackageManager.DNF: "Fedora, RHEL and what is made of them.",
+    PackageManager.ZYPPER: "SUSE, openSUSE.",
+    PackageManager.APK: "Alpine.",
+}
+PACKAGES: Final = Table(
+    title="packages",
+    description=(
+        "Packages that the cases use, by what installs them. They are installed where the pipeline says "
+        "`install_packages: true`, once in each machine; one that the machine cannot get is told, and the cases that "
+        "miss it skip."
+    ),
+    settings=tuple(
+        Setting(
+            name=manager.value,
+            kind=ListOf(
+                kind=Text(
+                    words="a package's name",
+                    pattern=r"[A-Za-z0-9][A-Za-z0-9.+_-]*",
+                    most=100,
+                    hint="letters, digits, '.', '+', '_' and '-'; no version",
+                ),
+                least=1,
+                most=200,
+                is_unique=True,
+            ),
+            description=description,
+            example=["nvme-cli"],
+        )
+        for manager, description in _MANAGERS.items()
+    ),
+)
 
 CASE: Final = Table(
     title="case",
@@ -196,5 +243,6 @@ SUITE: Final = Table(
             FETCH,
             "Files from the network that lie in the suite's folder in the machine, each pinned by its SHA-256.",
         ),
+        setting(Suite, "packages", PACKAGES, "Packages that the cases use, by package manager."),
     ),
 )

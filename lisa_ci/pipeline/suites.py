@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from lisa_ci import files
 from lisa_ci.errors import Location, PipelineError
-from lisa_ci.model import Case, PlannedSuite, Suite, is_id
+from lisa_ci.model import Case, PackageManager, PlannedSuite, Suite, is_id
 from lisa_ci.pipeline.close import did_you_mean
 from lisa_ci.pipeline.document import parse_document, shown
 from lisa_ci.pipeline.download_settings import build_downloads
@@ -105,6 +105,7 @@ def _suite(found: Found, folder: Path, known: Known, reading: Reading) -> Suite 
     values["listing"] = _command(values.get("listing", ()))
     values["prepare"] = _command(values.get("prepare", ()))
     values["fetch"] = downloads
+    values["packages"] = {PackageManager(key): names for key, names in values.get("packages", {}).items()}
     if "cases" in values:
         places = [item.location for item in found.value["cases"].value]
         cases = zip(values["cases"], places, strict=True)

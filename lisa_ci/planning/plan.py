@@ -42,6 +42,7 @@ def make_plan(pipeline: Pipeline, subject: Subject) -> Plan:
             *_gaps(pipeline, legs, left_out),
         ),
         allow_empty=pipeline.allow_empty,
+        install_packages=pipeline.install_packages,
         console=pipeline.console,
         baseline=pipeline.baseline,
     )
