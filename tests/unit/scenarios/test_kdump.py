@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from lisa_ci.errors import Loss, MachineLostError, ProvisioningError
+from lisa_ci.execution import losses
 from lisa_ci.files import shipped
-from lisa_ci.model import Case, Completed, Outcome, Result, Suite, Timeouts
+from lisa_ci.model import Case, Category, Completed, Finding, Outcome, Result, Suite, Timeouts
 from lisa_ci.pipeline.known import Known
 from lisa_ci.pipeline.suites import load_suite
 from lisa_ci.scenarios import kdump
@@ -126,14 +127,9 @@ class World:
         )
 
 
-ALL = tuple(
-    case.id
-    for case in load_suite(
-        shipped("suites") / "kdump",
-        Known(platforms=frozenset(), drivers=frozenset(), scenarios=frozenset({"kdump"})),
-    ).cases
-    or ()
-)
+KNOWN = Known(platforms=frozenset(), drivers=frozenset(), scenarios=frozenset({"kdump"}))
+CASES = load_suite(shipped("suites") / "kdump", KNOWN).cases or ()
+ALL = tuple(case.id for case in CASES)
 
 
 def run(world: World, *ids: str) -> dict[str, Result]:
@@ -201,6 +197,13 @@ def test_a_part_of_the_cases_goes_the_same_way() -> None:
     world = World()
     assert run(world, "memory-reserved")["memory-reserved"].outcome is Outcome.PASSED
     assert not world.crashed, "nothing crashes that no case asks for"
+
+
+def test_the_panic_that_the_scenario_makes_is_no_fault_of_the_case_that_comes_back_from_it() -> None:
+    panic = Finding(category=Category.PANIC, title="Kernel panic: sysrq triggered crash", fingerprint="0" * 16)
+    results = run(World())
+    judged = {case.id: losses.observed(case, results[case.id], [panic]).outcome for case in CASES}
+    assert {case for case, outcome in judged.items() if outcome is Outcome.PASSED} == {"comes-back"}
 
 
 def test_an_unknown_case_is_an_error_that_names_the_known_ones() -> None:
