@@ -15,6 +15,7 @@ from lisa_ci.model import (
     Leg,
     Method,
     Outcome,
+    Pipeline,
     Plan,
     Profile,
     Recovery,
@@ -27,6 +28,7 @@ from lisa_ci.model import (
     Timeouts,
 )
 from lisa_ci.pipeline import bundled_suites, load_pipeline
+from lisa_ci.platforms.qemu.command_line import shape_problems
 from tests.hardware import page
 from tests.hardware.run import HERE, IMAGES
 
@@ -77,6 +79,10 @@ RUN = Run(
 )
 
 
+def pipelines() -> list[Pipeline]:
+    return [load_pipeline(HERE / f"{name}.yml", registry.known()) for name in IMAGES]
+
+
 def told(results: tuple[Result, ...] = RESULTS) -> list[str]:
     return page.markdown([(PLAN, [page.Ran(run=RUN, results=results)])], head="Today.").splitlines()
 
@@ -123,12 +129,14 @@ def test_only_what_is_generated_changes_in_the_page() -> None:
     assert page.MARK.search(page.PAGE.read_text())
 
 
+def test_every_machine_of_the_run_is_one_that_qemu_can_give() -> None:
+    profiles = [profile for one in pipelines() for profile in one.profiles]
+    assert len(profiles) > 4
+    assert [problem for profile in profiles for problem in shape_problems(profile)] == []
+
+
 def test_every_suite_about_hardware_is_in_a_pipeline_of_the_run() -> None:
-    run = {
-        selection.suite.name
-        for name in IMAGES
-        for selection in load_pipeline(HERE / f"{name}.yml", registry.known()).suites
-    }
+    run = {selection.suite.name for one in pipelines() for selection in one.suites}
     assert run | set(page.NOT_HARDWARE) == set(bundled_suites())
     assert not run & set(page.NOT_HARDWARE)
 
