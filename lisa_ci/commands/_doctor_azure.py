@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import click
 
+from lisa_ci.blobs import Container
 from lisa_ci.console import Console
 from lisa_ci.errors import LisaCiError, PipelineError, ProvisioningError
-from lisa_ci.platforms.azure import identity
+from lisa_ci.platforms.azure import containers, identity
 from lisa_ci.platforms.azure.identity import AUDIENCE, ISSUER, Identity, Kind
 
 _REGION = "westeurope"
@@ -17,7 +19,8 @@ _REGION = "westeurope"
 
 def azure(console: Console, *, environment_name: str, region: str) -> None:
     """Print what to enter, then try what may be tried. ProvisioningError where something is missing."""
-    for line in told(environment_name):
+    places = containers.named()
+    for line in told(environment_name, places):
         click.echo(line)
     try:
         from lisa_ci.platforms.azure import client, rights  # noqa: PLC0415 - they load Azure's SDK
@@ -28,7 +31,9 @@ def azure(console: Console, *, environment_name: str, region: str) -> None:
     if who.kind is Kind.GITHUB:
         _show_own_subject(who)
     bad = []
-    for answer in rights.examine(client.connect(), region or _REGION):
+    subscription = client.connect()
+    answers = chain(rights.examine(subscription, region or _REGION), rights.examine_containers(subscription, places))
+    for answer in answers:
         mark = "ok     " if answer.is_ok else "note   " if answer.is_note else "MISSING"
         click.echo(f"{mark} {answer.name:<12}  {answer.text}")
         bad += [] if answer.is_ok or answer.is_note else [answer]
@@ -38,8 +43,8 @@ def azure(console: Console, *, environment_name: str, region: str) -> None:
     console.say("everything that can be tried without creating something works")
 
 
-def told(environment_name: str) -> Iterator[str]:
-    """The federated credential in each form that GitHub sends, and the role."""
+def told(environment_name: str, places: Sequence[Container] = ()) -> Iterator[str]:
+    """The federated credential in each form that GitHub sends, and the roles."""
     yield "federated credential of the application (Entra: Certificates & secrets, Federated credentials):"
     yield f"  issuer    {ISSUER}"
     yield f"  audience  {AUDIENCE}"
@@ -47,6 +52,9 @@ def told(environment_name: str) -> Iterator[str]:
         yield f"  subject   {one.text}  - {one.when}"
     yield "  a repository made or renamed since 2026-07-15 has the subjects by number"
     yield "role: templates/azure/role.json (az role definition create --role-definition FILE)"
+    for place in places:
+        yield f"role for images in {place.name}: templates/azure/images-role.json on the account {place.account}, or"
+        yield f"  'Storage Blob Data Contributor' on the container {place.container} and listKeys on the account"
 
 
 def _show_own_subject(who: Identity) -> None:

@@ -6,18 +6,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.storage.blob import ContainerClient
 
 from lisa_ci.github.runs import understood
 from lisa_ci.platforms.azure import names
+from lisa_ci.platforms.azure.rights import role
+from tests.doubles.azure.accounts import account
 from tests.doubles.azure.arm import DISK, Arm, Stored
 from tests.doubles.azure.entra import SUBSCRIPTION
 from tests.doubles.azure.server import Served
 from tests.doubles.azure.world import azure_on_loopback
+from tests.doubles.azurite import Azurite, azurite
 
 PROGRAM = Path(sys.executable).with_name("lisa-ci")
 NOW = datetime.now(UTC)
@@ -74,6 +79,35 @@ def disk(arm: Arm, inside: dict[str, Any], name: str) -> Stored:
     made = Stored(id=place, type=DISK, body={"id": place, "location": "westeurope", "tags": inside["tags"]})
     arm.resources[place.lower()] = made
     return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """A container in Azurite, filled as legs would have left it."""
+
+    storage: Azurite
+    container: str
+
+    @property
+    def url(self) -> str:
+        return f"{self.storage.url}/{self.container}"
+
+    def put(self, name: str, *, ended_hours_ago: float | None) -> None:
+        """With ``ended_hours_ago`` None one of somebody else."""
+        tags = {}
+        if ended_hours_ago is not None:
+            until = NOW - timedelta(hours=ended_hours_ago)
+            tags = {names.OWNER: "acme/distro/77", names.LEG: "azure-intel", names.ATTEMPT: "1"}
+            tags[names.DELETE_AFTER] = until.strftime("%Y-%m-%dT%H:%M:%SZ")
+        with self._client() as client:
+            client.get_blob_client(name).create_page_blob(1 << 20, metadata=names.metadata(tags))
+
+    def names(self) -> list[str]:
+        with self._client() as client:
+            return sorted(client.list_blob_names())
+
+    def _client(self) -> ContainerClient:
+        return self.storage.service().get_container_client(self.container)
 
 
 def pollute(arm: Arm) -> None:
@@ -139,6 +173,82 @@ class TestSweep:
 )
 def test_what_github_says_of_a_run_is_understood(status: int, body: bytes, lives: bool | None) -> None:
     assert understood(status, body) is lives
+
+
+@pytest.fixture
+def images(cloud: tuple[Arm, Served], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Images]:
+    """A container with an image whose lease ended, one in use, and a blob of somebody else."""
+    arm, served = cloud
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(served.certificate))
+    with azurite(tmp_path / "cert.pem", tmp_path / "key.pem") as storage:
+        found = Images(storage=storage, container=storage.container())
+        arm.accounts = [account("devstoreaccount1", storage.url)]
+        found.put("lisa-ci-dead.vhd", ended_hours_ago=5)
+        found.put("lisa-ci-young.vhd", ended_hours_ago=-2)
+        found.put("lisa-ci-theirs.vhd", ended_hours_ago=None)
+        yield found
+
+
+class TestImages:
+    """The same commands where ``AZURE_IMAGE_CONTAINERS`` names a container."""
+
+    def test_a_sweep_tells_of_images_and_deletes_nothing_by_default(
+        self, cloud: tuple[Arm, Served], images: Images, tmp_path: Path
+    ) -> None:
+        ended = call(cloud[1], tmp_path, "sweep", "--platform", "azure", AZURE_IMAGE_CONTAINERS=images.url)
+        assert ended.returncode == 0, ended.stderr
+        assert f"delete: image lisa-ci-dead.vhd in devstoreaccount1/{images.container} (not whole)" in ended.stdout
+        assert "keep: image lisa-ci-young.vhd" in ended.stdout
+        assert "theirs" not in ended.stdout
+        assert "nothing was deleted" in ended.stderr
+        assert len(images.names()) == 3
+
+    def test_it_deletes_the_image_that_is_due(self, cloud: tuple[Arm, Served], images: Images, tmp_path: Path) -> None:
+        place = images.url
+        ended = call(cloud[1], tmp_path, "sweep", "--platform", "azure", "--delete", AZURE_IMAGE_CONTAINERS=place)
+        assert ended.returncode == 0, ended.stderr
+        assert f"removed: image lisa-ci-dead.vhd in devstoreaccount1/{images.container}" in ended.stdout
+        assert images.names() == ["lisa-ci-theirs.vhd", "lisa-ci-young.vhd"]
+
+    def test_a_container_that_cannot_be_read_is_told_and_the_rest_is_swept(
+        self, cloud: tuple[Arm, Served], images: Images, tmp_path: Path
+    ) -> None:
+        arm, served = cloud
+        group(arm, "lisa-ci-dead", ended_hours_ago=30)
+        places = f"{images.storage.url}/nowhere, {images.url}"
+        ended = call(served, tmp_path, "sweep", "--platform", "azure", "--delete", AZURE_IMAGE_CONTAINERS=places)
+        assert ended.returncode == 4
+        assert "left: cannot list images in devstoreaccount1/nowhere: ContainerNotFound" in ended.stdout
+        assert not arm.groups
+        assert "lisa-ci-dead.vhd" not in images.names()
+
+    def test_doctor_asks_for_the_rights_on_the_container(
+        self, cloud: tuple[Arm, Served], images: Images, tmp_path: Path
+    ) -> None:
+        arm, served = cloud
+        ended = call(served, tmp_path, "doctor", "azure", AZURE_IMAGE_CONTAINERS=images.url)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        place = f"devstoreaccount1/{images.container}"
+        assert f"role for images in {place}: templates/azure/images-role.json" in ended.stdout
+        assert f"ok      images        in {place} (westeurope) are listed" in ended.stdout
+        assert f"ok      images        3 of 3 rights on blobs of {place}" in ended.stdout
+
+        arm.data_actions = ["Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"]
+        arm.actions = role()["Actions"]
+        ended = call(served, tmp_path, "doctor", "azure", AZURE_IMAGE_CONTAINERS=images.url)
+        assert ended.returncode == 4
+        assert "containers/blobs/write is missing: give the role 'Storage Blob Data Contributor'" in ended.stdout
+        assert "note    right         Microsoft.Storage/storageAccounts/listKeys/action is missing" in ended.stdout
+        assert not arm.writes
+        assert len(images.names()) == 3
+
+    def test_doctor_says_that_the_account_is_not_there(
+        self, cloud: tuple[Arm, Served], images: Images, tmp_path: Path
+    ) -> None:
+        cloud[0].accounts = []
+        ended = call(cloud[1], tmp_path, "doctor", "azure", AZURE_IMAGE_CONTAINERS=images.url)
+        assert ended.returncode == 4
+        assert "the storage account devstoreaccount1 is not in the subscription" in ended.stdout
 
 
 class TestDoctor:

@@ -17,7 +17,6 @@ from tests.doubles.azure.state import DISK, ArmError, State
 from tests.doubles.azure.wire import Answer, Request
 
 ACCOUNT: Final = "Microsoft.Storage/storageAccounts"
-KEYS: Final = "Microsoft.Storage/storageAccounts/listKeys/action"
 _IMAGE: Final = "Microsoft.Compute/images"
 
 
@@ -59,9 +58,9 @@ class Accounts:
             if found["location"].lower() != str(body["location"]).lower():
                 told = f"The source blob {url} does not belong to the same region as the {kind.split('/')[1][:-1]}."
                 raise ArmError(400, "BadRequest", told)
-            if not rights.is_allowed(KEYS, [{"actions": self._state.actions}]):
-                told = f"The client does not have permission to perform action(s) '{KEYS}' on the linked scope(s) "
-                raise ArmError(403, "LinkedAuthorizationFailed", f"{told}'{found['id']}'.")
+            if not rights.is_allowed(rights.LIST_KEYS, [{"actions": self._state.actions}]):
+                told = f"The client does not have permission to perform action(s) '{rights.LIST_KEYS}' on the linked "
+                raise ArmError(403, "LinkedAuthorizationFailed", f"{told}scope(s) '{found['id']}'.")
             if problem := self._state.imports(url):
                 raise ArmError(400, "InvalidParameter", f"The source blob {url} is no disk: {problem}")
 

@@ -95,6 +95,8 @@ class Arm(State):
         yield rf"{top}/providers/[^/]+/locations/[^/]+/(?:disk)?operations/(?P<operation>[^/]+)", self._told.operation
         yield rf"{top}/providers/Microsoft.Authorization/locks", self._told.list_locks
         yield rf"{top}/providers/Microsoft.Authorization/permissions", self._told.permissions
+        blobs = r"/providers/Microsoft.Storage/storageAccounts/[^/]+/blobServices/default/containers/[^/]+"
+        yield rf"{group}{blobs}/providers/Microsoft.Authorization/permissions", self._told.permissions
         yield rf"{top}/providers/Microsoft.Compute/skus", self._told.list_skus
         yield rf"{top}/providers/Microsoft.Compute/locations/(?P<region>[^/]+)/usages", self._told.usages
         yield rf"{top}/resources", self._accounts.listed

@@ -55,8 +55,12 @@ class Told:
     def list_locks(self, request: Request, fault: Fault | None) -> Answer:
         return Answer(status=200, body={"value": deepcopy(self._state.locks)})
 
-    def permissions(self, request: Request, fault: Fault | None) -> Answer:
-        return Answer(status=200, body={"value": [{"actions": self._state.actions, "notActions": []}]})
+    def permissions(self, request: Request, fault: Fault | None, **_: str) -> Answer:
+        """The same at every scope; the data actions, which the assignment on a container gives, only there."""
+        given: dict[str, list[str]] = {"actions": self._state.actions, "notActions": []}
+        if "/containers/" in request.path:
+            given |= {"dataActions": self._state.data_actions, "notDataActions": []}
+        return Answer(status=200, body={"value": [given]})
 
     def list_skus(self, request: Request, fault: Fault | None) -> Answer:
         wanted = re.findall(r"location eq '([^']+)'", request.query.get("$filter", ""))
