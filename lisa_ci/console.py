@@ -353,6 +353,8 @@ def _case_lines(event: events.CaseEnded) -> list[str]:
     lines = [f"{_SYMBOL[result.outcome]} {result.key} {result.outcome} {_seconds(result.wall)}"]
     if result.message:
         lines[0] += f": {result.message}"
+    if result.mend:
+        lines.append(f"  to mend it: {result.mend}")
     if event.reproduce and result.outcome in {Outcome.FAILED, Outcome.ERRORED}:
         lines.append(f"  reproduce: {event.reproduce}")
     return lines

@@ -102,6 +102,10 @@ def describe(suite: Suite) -> list[str]:
 def _case_lines(case: Case) -> Iterator[str]:
     yield f"{case.id}: {case.title}" if case.title else case.id
     yield from _wrapped(case.description, "  ")
+    yield f"  priority: {case.priority}"
+    for what, text in (("rule", case.rule), ("to mend it", case.mend)):
+        if text:
+            yield from _wrapped(f"{what}: {' '.join(text.split())}", "  ")
     if case.run:
         yield f"  run: {_shown_run(case)}"
     if case.requires:

@@ -206,6 +206,7 @@ class _Leg:
     def _select(self, cases: Mapping[str, tuple[Case, ...]], record: Record) -> None:
         for task in self._leg.tasks:
             if task.suite in cases:
+                record.know(cases[task.suite])
                 self._selections[task.suite] = select(task, cases[task.suite], self.settings.only)
                 for case, reason in self._selections[task.suite].left_out:
                     record.add(skipped(case, reason))

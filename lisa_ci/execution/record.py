@@ -39,6 +39,7 @@ class Record:
         self._has = set(has)
         self._waiting: list[Result] = []
         self._repeated: set[str] = set()
+        self._mends: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -57,6 +58,10 @@ class Record:
     def count(self) -> int:
         return len(self._has)
 
+    def know(self, cases: Iterable[Case]) -> None:
+        """These may get results; one that fails says how to mend it."""
+        self._mends.update((case.key, case.mend) for case in cases if case.mend)
+
     def started(self, case: Case) -> None:
         self._emit(CaseStarted(place=self._leg, case=case.key))
 
@@ -68,6 +73,8 @@ class Record:
         log = completed and self._write_log(result, completed)
         if log:
             result = dataclasses.replace(result, log=log)
+        if result.outcome is Outcome.FAILED and result.key in self._mends:
+            result = dataclasses.replace(result, mend=" ".join(self._mends[result.key].split()))
         if result.key in self._repeated:
             result = dataclasses.replace(result, note=_REPEATED)
         self._journal.append(result)

@@ -78,6 +78,7 @@ from lisa_ci.model.subject import (
     is_id,
 )
 from lisa_ci.model.suites import (
+    LEAST_PRIORITY,
     Allowance,
     Case,
     Category,
@@ -96,6 +97,7 @@ __all__ = [
     "AZURE",
     "DISK_SERIAL",
     "ID_PATTERN",
+    "LEAST_PRIORITY",
     "SCHEMA",
     "Access",
     "Allowance",

@@ -11,20 +11,24 @@ from pathlib import Path
 from lisa_ci.errors import Loss
 from lisa_ci.model.hardware import Profile
 from lisa_ci.model.subject import SCHEMA, Access, ImageFormat, ImageSource, Kernel, Subject, Timeouts
-from lisa_ci.model.suites import Allowance, Download, KnownFailure, Suite
+from lisa_ci.model.suites import LEAST_PRIORITY, Allowance, Download, KnownFailure, Suite
 
 # ---- pipeline and plan ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteSelection:
-    """A suite as the pipeline selects it: which profiles (globs) and cases (globs), into how many shards."""
+    """A suite as the pipeline selects it: which profiles (globs) and cases (globs), into how many shards.
+
+    ``priority``: of the cases that tell theirs before a machine exists, those up to this number.
+    """
 
     suite: Suite
     shards: int = 1
     profiles: tuple[str, ...] = ("*",)
     only: tuple[str, ...] = ()
     skip: Mapping[str, str] = field(default_factory=dict)
+    priority: int = LEAST_PRIORITY
     required: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
     fetch: tuple[Download, ...] = ()

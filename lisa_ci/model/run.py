@@ -69,6 +69,7 @@ class Result:
     ``file`` and ``line`` point into sources where the tool told; ``log`` is relative to the leg's folder.
     ``loss`` is how the machine was lost while the case ran. ``findings`` is what the console said meanwhile.
     ``note`` tells people what was special (ran a second time, ended by the machine's own journal ...).
+    ``mend`` is what the suite says to do about it, where it failed.
     ``metrics`` are figures that the case measured: a name that ends with the unit (``tcp_mbit_per_s``) -> a finite
     number.
     """
@@ -91,6 +92,7 @@ class Result:
     loss: Loss | None = None
     findings: tuple[Finding, ...] = ()
     note: str = ""
+    mend: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property

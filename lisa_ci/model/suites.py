@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Final
 
 from lisa_ci.model.hardware import Requirements
 
@@ -51,17 +52,25 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+DEFAULT_PRIORITY: Final = 2
+LEAST_PRIORITY: Final = 4
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One testcase of a suite. ``id`` is stable; ``title`` is what its own tool calls it; ``run`` what to execute.
 
-    ``dirty``: it is known to leave the machine changed.
+    ``priority`` is 0 (what all else stands on) to 4. ``rule`` is what it holds the machine to: a standard, a manual, a
+    promise of the kernel. ``mend`` is what to do where it fails. ``dirty``: it is known to leave the machine changed.
     """
 
     suite: str
     id: str
     title: str = ""
     description: str = ""
+    priority: int = DEFAULT_PRIORITY
+    rule: str = ""
+    mend: str = ""
     run: tuple[str, ...] = ()
     timeout: timedelta | None = None
     requires: Requirements = field(default_factory=dict)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from lisa_ci.model import (
+    LEAST_PRIORITY,
     Access,
     Arch,
     Become,
@@ -229,6 +230,13 @@ SUITE_SELECTION: Final = Table(
             kind=MapOf(key=GLOB, value=REASON),
             description="Cases that do not run, by id or glob, each with the reason.",
             example={"locale-*": "this image ships no locales"},
+        ),
+        setting(
+            SuiteSelection,
+            "priority",
+            Whole(least=0, most=LEAST_PRIORITY),
+            "Runs cases of this priority and of smaller numbers only: 0 is what all else stands on. Suites that list "
+            "their cases in the machine run all.",
         ),
         setting(SuiteSelection, "required", Flag(), "The gate is red when no case of the suite ran."),
         setting(

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from lisa_ci.model import (
+    LEAST_PRIORITY,
     SCHEMA,
     Arch,
     Capability,
@@ -139,6 +140,27 @@ CASE: Final = Table(
             Text(words="text", most=4000, is_lines=True),
             "What it proves, and what a failure means.",
             example="The clock is right to a second.",
+        ),
+        setting(
+            Case,
+            "priority",
+            Whole(least=0, most=LEAST_PRIORITY),
+            "How much hangs on it. 0: where it fails, nothing else means anything; 1: most machines rely on it; "
+            "2: some do; 3: few do, or it takes long; 4: a figure only, or a rarity.",
+        ),
+        setting(
+            Case,
+            "rule",
+            Text(words="text", most=1000, is_lines=True),
+            "The rule or source that it follows: a standard, a manual page, a promise of the kernel, a known failure.",
+            example="systemd-timesyncd.service(8)",
+        ),
+        setting(
+            Case,
+            "mend",
+            Text(words="text", most=2000, is_lines=True),
+            "What to do where it fails. It is told with the failure.",
+            example="Enable systemd-timesyncd.service in the image.",
         ),
         setting(
             Case,

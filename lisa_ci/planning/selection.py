@@ -97,4 +97,6 @@ def _case_reason(case: Case, profile: Profile, selection: SuiteSelection) -> str
     for glob, reason in selection.skip.items():
         if fnmatch.fnmatchcase(case.id, glob):
             return reason
+    if case.priority > selection.priority:
+        return f"its priority is {case.priority}, the pipeline runs 0 to {selection.priority}"
     return "; ".join(unmet(case.requires, profile.capabilities))

@@ -65,7 +65,14 @@ def _of_reason(level: str, reason: Reason) -> str:
 def _of_case(level: str, case: Highlight, workspace: Path) -> str:
     name = f"{case.key} on {case.leg}"
     excerpt = case.excerpt.splitlines()[-_EXCERPT_LINES:]
-    lines = (case.message, case.said and f"console: {case.said}", case.note, *excerpt, f"reproduce: {case.reproduce}")
+    lines = (
+        case.message,
+        case.said and f"console: {case.said}",
+        case.note,
+        case.mend and f"to mend it: {case.mend}",
+        *excerpt,
+        f"reproduce: {case.reproduce}",
+    )
     data = "\n".join(line for line in lines if line)
     place = _inside(case.file, workspace)
     line = case.line if place and case.line and case.line > 0 else None

@@ -52,6 +52,7 @@ class Highlight:
     loss: str
     said: str
     note: str
+    mend: str
     excerpt: str
     file: str | None
     line: int | None
@@ -211,6 +212,7 @@ def _highlight(run: LegRun, result: Result, kind: Kind) -> Highlight:
         loss=result.loss.value if result.loss else "",
         said=_short(worst.title) if worst else "",
         note=_short(result.note),
+        mend=_short(result.mend, 500),
         excerpt=_excerpt(result),
         file=None if file is None else _short(file),
         line=line,

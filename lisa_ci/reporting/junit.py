@@ -230,6 +230,7 @@ def _story(run: LegRun, result: Result) -> str:
     lines = [
         result.title,
         place and f"at {place}",
+        result.mend and f"to mend it: {result.mend}",
         result.exit is not None and f"exit {result.exit}",
         result.log and f"log: {run.leg.id}/{result.log}",
         result.detail,

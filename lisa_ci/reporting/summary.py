@@ -126,6 +126,8 @@ def _failure(one: Highlight) -> Iterator[str]:
     yield from (f"{code(text, 500)}\n" for text in (one.title, one.message) if text)
     told = (("machine lost by", one.loss), ("the console said", one.said), ("note", one.note))
     yield from (f"{what}: {code(text)}\n" for what, text in told if text)
+    if one.mend:
+        yield f"to mend it: {code(one.mend, 500)}\n"
     if one.file:
         yield f"at {code(one.file if one.line is None else f'{one.file}:{one.line}')}\n"
     if one.excerpt:

@@ -56,6 +56,7 @@ def test_show_tells_what_a_case_proves_and_needs() -> None:
     assert "boot (shell, " in result.output
     assert "data-disks\n  Every data disk of the profile is there" in result.output
     assert "  run: ./data-disks\n  requires: disks 1\n" in result.output
+    assert "  priority: 2\n" in result.output
 
 
 def test_show_leaves_out_nothing_that_a_suite_may_say() -> None:
@@ -64,6 +65,9 @@ def test_show_leaves_out_nothing_that_a_suite_may_say() -> None:
             suite="s",
             id="a",
             title="The A",
+            priority=1,
+            rule="The standard,\n1.2",
+            mend="Turn it on.",
             run=("sh", "-c", "true;\n  false"),
             requires={"firmware": ("bios", "uefi"), "outbound": True},
             expects=(Expectation.REBOOT,),
@@ -75,6 +79,9 @@ def test_show_leaves_out_nothing_that_a_suite_may_say() -> None:
     assert text[2:] == [
         "",
         "a: The A",
+        "  priority: 1",
+        "  rule: The standard, 1.2",
+        "  to mend it: Turn it on.",
         "  run: true; false",
         "  requires: firmware bios or uefi, outbound true",
         "  expects: reboot",

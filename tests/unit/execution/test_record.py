@@ -53,6 +53,15 @@ def test_a_case_has_one_result_the_first(tmp_path: Path) -> None:
     ]
 
 
+def test_a_case_that_failed_says_how_to_mend_it_and_no_other_does(tmp_path: Path) -> None:
+    with open_record(tmp_path, []) as record:
+        record.know([Case(suite="boot", id=name, mend="turn\n it on") for name in ("a", "b", "c")])
+        record.add(FAILED)
+        record.add(PASSED)
+        record.give_up([Case(suite="boot", id="c")], "the machine burnt")
+    assert [result.mend for result in files.read_journal(tmp_path / "journal.ndjson")] == ["turn it on", "", ""]
+
+
 def test_output_is_a_file_with_a_note_where_bytes_are_gone(tmp_path: Path) -> None:
     with open_record(tmp_path, []) as record:
         record.add(FAILED, Completed(exit=1, output=b"headtail", head_bytes=4, dropped_bytes=9))

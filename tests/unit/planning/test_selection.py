@@ -63,6 +63,14 @@ def test_single_cases_are_left_out_with_the_pipelines_reason_before_that_of_the_
     assert found.runnable == ("plain",)
 
 
+def test_cases_that_matter_less_than_the_pipeline_asks_for_are_left_out() -> None:
+    cases = [Case(suite="s", id=f"p{number}", run=("true",), priority=number) for number in range(5)]
+    found = pair(SuiteSelection(suite=suite("s", *cases), priority=1))
+    assert found.runnable == ("p0", "p1")
+    assert found.left_out["p4"] == "its priority is 4, the pipeline runs 0 to 1"
+    assert pair(SuiteSelection(suite=suite("s", *cases))).runnable == tuple(case.id for case in cases)
+
+
 def test_only_narrows_the_cases_without_calling_the_others_left_out() -> None:
     found = pair(SuiteSelection(suite=suite("s", "net-a", "net-b", "clock"), only=("net-*",)))
     assert (found.runnable, found.left_out) == (("net-a", "net-b"), {})

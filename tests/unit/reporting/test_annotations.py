@@ -44,6 +44,13 @@ def test_the_first_error_is_the_verdict_and_the_next_names_the_case_and_the_plac
     assert "reproduce: lisa-ci run small" in second.data
 
 
+def test_a_failure_says_how_to_mend_it(tmp_path: Path) -> None:
+    plan = make_plan()
+    bad = make_result("boot", "a", Outcome.FAILED, mend="enable the unit")
+    write_leg(tmp_path, plan, "small", [bad, *results_of(plan, "small")[1:]])
+    assert "to mend it: enable the unit" in issued(plan, tmp_path)[1].data.splitlines()
+
+
 def test_the_worlds_faults_are_warnings_with_a_title_of_their_own(tmp_path: Path) -> None:
     plan = make_plan(profiles=("small", "large"))
     write_leg(tmp_path, plan, "small", results_of(plan, "small", {"boot#a": Outcome.ERRORED}))
