@@ -20,7 +20,7 @@ from lisa_ci.errors import ProvisioningError
 from lisa_ci.model import Leftover
 from lisa_ci.platforms.azure import names
 from lisa_ci.platforms.azure.client import Subscription
-from lisa_ci.platforms.azure.image_blob import WHOLE, opened, told
+from lisa_ci.platforms.azure.image_blob import WHOLE, opened, opened_blob, told
 from lisa_ci.platforms.azure.sweep import IsAlive, due, lease_end
 from lisa_ci.platforms.azure.upload import code_of, reason
 
@@ -96,8 +96,7 @@ def delete(azure: Subscription, found: Iterable[FoundBlob]) -> Sequence[Leftover
 
 def _deleted(azure: Subscription, one: FoundBlob) -> Leftover:
     what, why = f"image {one.name} in {one.place.name}", ""
-    with opened(azure, one.place) as container:
-        blob = container.get_blob_client(one.name)
+    with opened_blob(azure, one.place, one.name) as blob:
         try:
             blob.delete_blob(etag=one.etag, match_condition=MatchConditions.IfNotModified)
         except AzureError as error:

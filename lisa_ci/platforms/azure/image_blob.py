@@ -80,8 +80,16 @@ def located(azure: Subscription, named: Sequence[Container]) -> tuple[ImageConta
 
 def opened(azure: Subscription, place: Container) -> ContainerClient:
     """A client of the container, as whoever we are."""
-    options = {**blob_options(), **azure.storage}
-    return ContainerClient.from_container_url(place.url, credential=azure.credential, **options)
+    return ContainerClient(place.account_url, place.container, **_options(azure))
+
+
+def opened_blob(azure: Subscription, place: Container, name: str) -> BlobClient:
+    """A client of one blob in it."""
+    return BlobClient(place.account_url, place.container, name, **_options(azure))
+
+
+def _options(azure: Subscription) -> dict[str, Any]:
+    return {"credential": azure.credential, **blob_options(), **azure.storage}
 
 
 @contextmanager
@@ -135,8 +143,8 @@ class ImageBlob:
         check_size(self.image)
         until = self.azure.clock.now() + patience.total_seconds()
         turns = 0
-        with told(self.where.place, f"put the image {self.name}"), opened(self.azure, self.where.place) as container:
-            blob = container.get_blob_client(self.name)
+        place = self.where.place
+        with told(place, f"put the image {self.name}"), opened_blob(self.azure, place, self.name) as blob:
             while True:
                 found = self._look(blob)
                 if found is not None and is_whole(found, self.image):
@@ -227,22 +235,22 @@ class ImageBlob:
             if found is not None and is_whole(found, self.image):
                 return
             path = images.local_path(self.image, emit)
-            self._is_made = True
+            self._is_made, is_settled = True, False
             try:
                 with images.stage(emit, STAGE, self.image.size_bytes):
                     self._make(blob, lease=lease)
                     send_vhd(blob, self.image, path, emit, lease=lease)
                     metadata = {**names.metadata(names.tags(self.lease)), WHOLE: whole_mark(self.image)}
                     blob.set_blob_metadata(metadata, lease=lease)
+                is_settled = True
             except HttpResponseError as error:
-                if error.status_code in _CONFLICT or code_of(error) == "BlobNotFound":
-                    self._is_made = False  # whoever took it over tells of it
-                    raise _LostError from error
-                self._discard(blob, lease)
-                raise
-            except BaseException:
-                self._discard(blob, lease)
-                raise
+                if error.status_code not in _CONFLICT and code_of(error) != "BlobNotFound":
+                    raise
+                self._is_made, is_settled = False, True  # whoever took it over tells of it
+                raise _LostError from error
+            finally:
+                if not is_settled:
+                    self._discard(blob, lease)
 
     def _discard(self, blob: BlobClient, lease: BlobLeaseClient) -> None:
         """One request, which nobody waits for long: what it does not reach, a sweep does."""

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote, unquote
 
 from lisa_ci.errors import DataError
 from lisa_ci.model import Lease
@@ -77,14 +76,18 @@ def delete_after(found: Mapping[str, str]) -> datetime | None:
 
 def metadata(found: Mapping[str, str]) -> dict[str, str]:
     """Tags as a blob bears them: its metadata have names of letters, digits and '_', and values of ASCII."""
-    return {key.replace("-", "_"): quote(value, safe="/:@. ") for key, value in found.items()}
+    return {key.replace("-", "_"): value.encode("unicode_escape").decode("ascii") for key, value in found.items()}
 
 
 def from_metadata(found: Mapping[str, str]) -> dict[str, str]:
     """The tags of ours in a blob's metadata: what ``metadata`` was made of."""
     ours = {key.replace("-", "_"): key for key in (OWNER, LEG, ATTEMPT, DELETE_AFTER)}
     said = {key.lower(): value for key, value in found.items()}
-    return {tag: unquote(said[key]) for key, tag in ours.items() if key in said}
+    return {
+        tag: said[key].encode("ascii", "replace").decode("unicode_escape", "replace")
+        for key, tag in ours.items()
+        if key in said
+    }
 
 
 # ---- inside a group ------------------------------------------------------------------------------------------------

@@ -70,7 +70,8 @@ class InProcess(BaseAdapter):
         self._serve = serve
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        body = request.body or b""
+        body: Any = request.body or b""
+        body = body.read() if hasattr(body, "read") else body
         asked = request_of(
             str(request.method),
             str(request.url),
@@ -89,7 +90,11 @@ class InProcess(BaseAdapter):
         response.url = str(request.url)
         response.request = request
         response.raw = HTTPResponse(
-            body=io.BytesIO(content), status=answer.status, headers=headers, preload_content=False
+            body=io.BytesIO(content),
+            status=answer.status,
+            headers=headers,
+            preload_content=False,
+            request_method=request.method,
         )
         return response
 

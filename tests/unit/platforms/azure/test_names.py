@@ -73,3 +73,17 @@ def test_ids_name_each_level() -> None:
     assert (
         found == "/subscriptions/SUB/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/net/subnets/control"
     )
+
+
+@given(st.text(min_size=1, max_size=200))
+def test_a_lease_in_a_blob_s_metadata_is_the_lease(owner: str) -> None:
+    """Their names are identifiers, their values go in headers: ASCII, in one line."""
+    tags = names.tags(lease(owner=owner))
+    metadata = names.metadata(tags)
+    assert all(key.isidentifier() and value.isascii() and value.isprintable() for key, value in metadata.items())
+    assert names.from_metadata(metadata) == tags
+
+
+def test_metadata_of_others_are_no_lease() -> None:
+    assert names.from_metadata({"owner": "me", "hdi_isfolder": "true"}) == {}
+    assert names.from_metadata({"LISA_CI_OWNER": "\\x"}) == {names.OWNER: "\ufffd"}
