@@ -18,17 +18,21 @@ from typing import Any
 
 from azure.core.credentials import AccessToken, AccessTokenInfo
 
-from lisa_ci import image
+from lisa_ci import image, vhd
 from lisa_ci.errors import DataError, LisaCiError, ProvisioningError
 from lisa_ci.model import Access, Azure, ImageSource, Lease, Nic, Profile, Receipt, Spot, Subject, Timeouts
-from lisa_ci.platforms.azure import client, names, sweep
+from lisa_ci.platforms.azure import blob_sweep, client, containers, names, sweep
 from lisa_ci.platforms.azure.client import Subscription
+from lisa_ci.platforms.azure.image_blob import WHOLE, whole_mark
 from lisa_ci.platforms.azure.platform import AzurePlatform
 from lisa_ci.platforms.azure.provisioning import Doors
+from lisa_ci.platforms.azure.upload import blob_size
+from tests.doubles.azure.accounts import account
 from tests.doubles.azure.arm import VM, Arm
+from tests.doubles.azure.blobs import Blobs
 from tests.doubles.azure.entra import SUBSCRIPTION
 from tests.doubles.azure.faults import Plan, error_body, throttled
-from tests.doubles.azure.wire import Answer, InProcessTransport, Request
+from tests.doubles.azure.wire import Answer, CutError, InProcessTransport, Request
 from tests.doubles.azure.world import FakeClock, make_arm
 
 KINDS = (
@@ -47,10 +51,15 @@ KINDS = (
     "upload fails",
     "sweep killed",
 )
+BEFORE = ("nothing", "whole", "half", "half and held")
+"""What is in the container before the leg: of an earlier run, whole or not, or being uploaded by one that has died."""
 FOREIGN = "production"
 LIVING = "lisa-ci-living"
+FOREIGN_BLOB, LIVING_BLOB = "images/lisa-ci-notes.vhd", "images/lisa-ci-living.vhd"
 LEASE = timedelta(hours=2)
 OWNER = "acme/distro/77"
+[IMAGES] = containers.named({containers.VARIABLE: "https://images.blob.core.windows.net/images"})
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _SUBJECTS: dict[str, Subject] = {}
 
 
@@ -70,7 +79,7 @@ class Token:
 
 @dataclass
 class Scene:
-    """What is done to which leg; all of it follows from the seed."""
+    """What is done to which leg; all of it follows from the seed. ``before``: see BEFORE, '' for no container."""
 
     seed: int
     kind: str
@@ -78,6 +87,7 @@ class Scene:
     second: str
     at: int
     is_after: bool
+    before: str
 
     @classmethod
     def of(cls, seed: int) -> Scene:
@@ -96,6 +106,7 @@ class Scene:
             second=dice.choice(("", "", "connections reset", "throttled", "disks let go of late")),
             at=dice.randrange(1, 70),
             is_after=dice.random() < 0.5,
+            before=dice.choice(("", *BEFORE)),
         )
 
 
@@ -107,6 +118,7 @@ class AzureTrial:
     struck: bool = False
     had_machine: bool = False
     ended: str = ""
+    until: datetime = _NEVER
     made: int = 0
     untagged: list[str] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
@@ -133,8 +145,9 @@ class Machine:
 class Wire:
     """Between the SDK and the double: counts requests, and strikes at one of them."""
 
-    def __init__(self, arm: Arm) -> None:
+    def __init__(self, arm: Arm, blobs: Blobs) -> None:
         self._arm = arm
+        self._blobs = blobs
         self.count = 0
         self.at = 0
         self.is_after = False
@@ -152,9 +165,19 @@ class Wire:
         is_now = self.blow is not None and self.count == self.at
         if is_now and not self.is_after:
             self._hit()
-        answer = self._arm.serve(request)
+        answer = self._stored(request) if request.base == IMAGES.account_url else self._arm.serve(request)
         if is_now:
             self._hit()
+        return answer
+
+    def _stored(self, request: Request) -> Answer:
+        """Storage has its own word for "later", and meets the same faults."""
+        fault = self._arm.plan.of(request)
+        if self._arm.plan.before(fault) is not None:
+            return Answer(status=503, body=b"", headers={"x-ms-error-code": "ServerBusy"})
+        answer = self._blobs.serve(request)
+        if fault is not None and fault.cuts == "after":
+            raise CutError("reset after the request was done")
         return answer
 
     def _hit(self) -> None:
@@ -174,25 +197,33 @@ def run_azure_trial(seed: int, folder: Path) -> AzureTrial:
     dice = random.Random(seed + 1_000_000)
     clock = FakeClock()
     arm = make_arm(now=clock.now, pace=1)
-    _neighbours(arm, clock)
-    before = _foreign(arm)
-    wire = Wire(arm)
+    blobs = Blobs(now=clock.now, containers={IMAGES.container})
+    arm.accounts = [account(IMAGES.account, IMAGES.account_url)]
+    arm.imports = lambda url: _why_no_disk(blobs, url)
+    _neighbours(arm, blobs, clock)
+    before = _foreign(arm, blobs)
+    wire = Wire(arm, blobs)
     azure = _subscription(wire, clock)
     _prepare(scene, arm, wire, dice)
+    _earlier(scene, blobs, clock, folder)
     platform = _run(trial, azure, arm, wire, clock, folder, dice)
     wire.is_dead = False
     wire.blow = None
-    trial.made = len(arm.ever)
+    trial.made = len(arm.ever) + len({key for key, _ in blobs.ever})
     hit = any(fault.seen >= fault.nth for fault in arm.plan.faults)
     trial.struck = trial.struck or wire.struck or hit or bool(arm.sold_out and arm.writes)
     trial.untagged = [str(one["id"]) for one in arm.ever if not _has_lease(one)]
+    trial.untagged += [key for key, metadata in blobs.ever if not _has_lease({"tags": names.from_metadata(metadata)})]
     _check_receipts(trial, arm, platform.receipts())
+    _check_blob_receipts(trial, blobs, platform.receipts())
     _check_early_sweep(trial, azure, arm, clock)
+    _check_early_blob_sweep(trial, azure, clock)
     _sweep(trial, azure, arm, wire, clock, dice)
-    after = _foreign(arm)
+    after = _foreign(arm, blobs)
     trial.touched = [key for key in before if before[key] != after.get(key)]
     trial.left = [*(name for name in arm.groups if name not in {FOREIGN, LIVING})]
     trial.left += [one.id for one in arm.resources.values() if one.group not in {FOREIGN, LIVING}]
+    trial.left += [key for key in blobs.blobs if key not in {FOREIGN_BLOB, LIVING_BLOB}]
     trial.struck = trial.struck or wire.struck
     return trial
 
@@ -211,6 +242,8 @@ def _prepare(scene: Scene, arm: Arm, wire: Wire, dice: random.Random) -> None:
             case "sold out or no quota":
                 every = [(row["name"], region) for row in arm.skus for region in row["locations"]]
                 arm.sold_out = {place for place in every if dice.random() < 0.6}
+            case "upload fails" if scene.before:
+                arm.plan.add("PUT", r"\.vhd$", nth=4, last=dice.choice((4, 30)), answer=throttled())
             case "deployment never ends":
                 arm.plan.add("PUT", "/deployments/", last=9, hangs=True)
             case _:
@@ -242,8 +275,8 @@ def _spoil(kind: str, plan: Plan, dice: random.Random) -> None:
             plan.add("DELETE", "/resourcegroups/[^/]+$", last=dice.choice((1, 2, 9)), operation=failed)
 
 
-def _neighbours(arm: Arm, clock: FakeClock) -> None:
-    """A group of somebody else, and one of ours whose lease goes on."""
+def _neighbours(arm: Arm, blobs: Blobs, clock: FakeClock) -> None:
+    """A group and a blob of somebody else, and one each of ours whose lease goes on."""
     until = datetime.fromtimestamp(clock.now(), UTC) + timedelta(days=30)
     living = {names.OWNER: "acme/distro/78", names.LEG: "x", names.DELETE_AFTER: until.strftime("%Y-%m-%dT%H:%M:%SZ")}
     for name, tags in ((FOREIGN, {"team": "web"}), (LIVING, living)):
@@ -255,15 +288,48 @@ def _neighbours(arm: Arm, clock: FakeClock) -> None:
             "tags": tags,
             "properties": {"provisioningState": "Succeeded"},
         }
+    blobs.put(FOREIGN_BLOB, 512, {"team": "web"})
+    blobs.put(LIVING_BLOB, 512, names.metadata(living))
 
 
-def _foreign(arm: Arm) -> Mapping[str, Any]:
-    return {name: deepcopy(arm.groups.get(name)) for name in (FOREIGN, LIVING)}
+def _earlier(scene: Scene, blobs: Blobs, clock: FakeClock, folder: Path) -> None:
+    """The image as an earlier run left it, whose lease has ended."""
+    if scene.before in {"", "nothing"}:
+        return
+    disk = _subject(folder).image
+    assert disk is not None
+    until = datetime.fromtimestamp(clock.now(), UTC) - timedelta(hours=1)
+    tags = {names.OWNER: "acme/distro/70", names.LEG: "x", names.DELETE_AFTER: until.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    metadata = names.metadata(tags)
+    if scene.before == "whole":
+        metadata[WHOLE] = whole_mark(disk)
+    made = blobs.put(
+        f"{IMAGES.container}/{names.PREFIX}-{disk.disk_digest}.vhd",
+        blob_size(disk),
+        metadata,
+        lease_seconds=60 if scene.before == "half and held" else 0,
+    )
+    if scene.before == "whole":
+        made.pages[disk.size_bytes] = vhd.footer_for(disk.size_bytes, unique_id=bytes(16)).pack()
+
+
+def _why_no_disk(blobs: Blobs, url: str) -> str:
+    """As Azure looks at a blob that is imported."""
+    found = blobs.blobs.get(url.removeprefix(f"{IMAGES.account_url}/"))
+    if found is None:
+        return "it is not there"
+    return "" if found.pages.get(found.size - 512, b"").startswith(b"conectix") else "it has no footer"
+
+
+def _foreign(arm: Arm, blobs: Blobs) -> Mapping[str, Any]:
+    groups = {name: deepcopy(arm.groups.get(name)) for name in (FOREIGN, LIVING)}
+    return {**groups, **{key: deepcopy(blobs.blobs.get(key)) for key in (FOREIGN_BLOB, LIVING_BLOB)}}
 
 
 def _subscription(wire: Wire, clock: FakeClock) -> Subscription:
     transport = InProcessTransport(wire.serve, clock.sleep)
-    return client.made(SUBSCRIPTION, Token(), clock=clock.as_clock(), transport=transport)
+    storage = {"transport": InProcessTransport(wire.serve, clock.sleep)}
+    return client.made(SUBSCRIPTION, Token(), clock=clock.as_clock(), transport=transport, storage=storage)
 
 
 def _subject(folder: Path) -> Subject:
@@ -299,12 +365,14 @@ def _run(
         fetch=lambda _url, _start: None,
         runner=lambda: ("203.0.113.9",),
         upload=upload,
+        containers=lambda: (IMAGES,) if scene.before else (),
         follow_every=None,
     )
     platform = AzurePlatform(lambda: azure, doors, owner=lambda _: OWNER)
     for name in ("evidence", "scratch"):
         (folder / name).mkdir(parents=True)
     until = datetime.fromtimestamp(clock.now(), UTC) + LEASE
+    trial.until = until
     lease = Lease(
         owner="me",
         leg="chaos",
@@ -374,6 +442,26 @@ def _check_receipts(trial: AzureTrial, arm: Arm, receipts: tuple[Receipt, ...] |
             trial.untold.append(f"{receipt.place}: created is not deleted and left together")
 
 
+def _check_blob_receipts(trial: AzureTrial, blobs: Blobs, receipts: tuple[Receipt, ...] | Any) -> None:
+    """Likewise of every image that is there by the leg's lease."""
+    if trial.ended == "KilledError":
+        return
+    told = {one for receipt in receipts for one in receipt.left}
+    for key, blob in blobs.blobs.items():
+        is_ours = names.from_metadata(blob.metadata).get(names.OWNER) == OWNER
+        if is_ours and f"blob/{key.partition('/')[2]}" not in told:
+            trial.untold.append(f"{key} is there, and no receipt says so")
+
+
+def _check_early_blob_sweep(trial: AzureTrial, azure: Subscription, clock: FakeClock) -> None:
+    """Before the leg's lease has ended, or while its run lives, no image that it needs is due."""
+    now = datetime.fromtimestamp(clock.now(), UTC)
+    for when, lives in ((min(now, trial.until), False), (now + LEASE * 2, True)):
+        found, unread = blob_sweep.search(azure, [IMAGES], now=when, is_alive=lambda *_, lives=lives: lives)
+        trial.wrong += [f"{one.name} is due too early" for one in found if one.is_due and one.owner == OWNER]
+        trial.wrong += [one.what for one in unread]
+
+
 def _check_early_sweep(trial: AzureTrial, azure: Subscription, arm: Arm, clock: FakeClock) -> None:
     """Before the lease has ended, or while the run lives, nothing is due."""
     arm.plan = Plan()
@@ -403,6 +491,8 @@ def _sweep(trial: AzureTrial, azure: Subscription, arm: Arm, wire: Wire, clock: 
             now = datetime.fromtimestamp(clock.now(), UTC)
             found = sweep.search(azure, now=now, is_alive=lambda _repository, _run: False)
             sweep.delete(azure, found, say=lambda _text, _level: None)
+            images, _ = blob_sweep.search(azure, [IMAGES], now=now, is_alive=lambda _repository, _run: False)
+            blob_sweep.delete(azure, images)
         except KilledError:
             wire.is_dead = False
         clock.sleep(7200)

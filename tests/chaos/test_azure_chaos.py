@@ -12,8 +12,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from azure.storage.blob import BlobClient
 
-from lisa_ci.platforms.azure import group, names, sweep
+from lisa_ci.platforms.azure import blob_sweep, group, image_blob, names, sweep
 from tests.chaos.azure_trial import AzureTrial, run_azure_trial
 
 SHORT = 56
@@ -101,20 +102,48 @@ def _sweep_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sweep, "_begin", lambda _azure, _found: None)
 
 
+def _make_blobs_without_a_lease(patch: pytest.MonkeyPatch) -> None:
+    known = BlobClient.create_page_blob
+    patch.setattr(BlobClient, "create_page_blob", lambda self, size, **_: known(self, size))
+
+
+def _sweep_every_blob(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(blob_sweep, "due", lambda *_, **__: (True, "everything"))
+
+
+def _tell_of_no_blob(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(image_blob.ImageBlob, "receipt", lambda _self: None)
+
+
+def _sweep_no_blob(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(blob_sweep, "delete", lambda _azure, _found: ())
+
+
+EVICTED, BROUGHT = 10, 206
+"""Seeds of a machine that is evicted, and nothing else; in the second its image goes to an empty container."""
+
+
 @pytest.mark.parametrize(
-    ("spoil", "where"),
+    ("spoil", "where", "seed"),
     [
-        (_forget_tags, "untagged"),
-        (_sweep_everything, "touched"),
-        (_claim_deletion, "untold"),
-        (_sweep_nothing, "left"),
+        (_forget_tags, "untagged", EVICTED),
+        (_sweep_everything, "touched", EVICTED),
+        (_claim_deletion, "untold", EVICTED),
+        (_sweep_nothing, "left", EVICTED),
+        (_make_blobs_without_a_lease, "untagged", BROUGHT),
+        (_sweep_every_blob, "touched", BROUGHT),
+        (_tell_of_no_blob, "untold", BROUGHT),
+        (_sweep_no_blob, "left", BROUGHT),
     ],
 )
 def test_a_product_that_is_wrong_is_found(
-    spoil: Callable[[pytest.MonkeyPatch], None], where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    spoil: Callable[[pytest.MonkeyPatch], None],
+    where: str,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    seed = 10  # a machine that is evicted, and nothing else
     assert not run_azure_trial(seed, tmp_path / "right").broken
     spoil(monkeypatch)
     assert getattr(run_azure_trial(seed, tmp_path / "wrong"), where)

@@ -33,7 +33,7 @@ PAGE_BYTES: Final = 512
 MOST_BYTES: Final = 4 << 20  # of one request
 GRAIN_BYTES: Final = 64 << 10  # zeros of this size and alignment are left out
 AT_ONCE: Final = 8
-_RETRIES: Final = 5
+_RETRIES: Final = 6  # as the clients of the API have
 _CONNECT, _READ = timedelta(seconds=20), timedelta(seconds=120)
 _PLACE: Final = "image"
 STAGE: Final = "upload"
