@@ -333,8 +333,8 @@ def _subscription(wire: Wire, clock: FakeClock) -> Subscription:
 
 
 def _subject(folder: Path) -> Subject:
-    """Hashed once for each process."""
-    place = str(folder.parent / "disk.raw")
+    """Made and hashed once for each process: no other one may touch it meanwhile."""
+    place = str(folder.parent / f"disk-{os.getpid()}.raw")
     if place not in _SUBJECTS:
         with Path(place).open("wb") as file:
             file.truncate(20 << 20)
