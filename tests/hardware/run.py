@@ -90,7 +90,7 @@ def make_part(name: str, out: Path) -> Part:
     return Part(name=name, folder=folder, plan=files.read_plan(plan_file)[0])
 
 
-def run_legs(legs: Sequence[Leg], jobs: int) -> None:
+def run_legs(legs: Sequence[Leg], jobs: int, *, pause: Callable[[float], None] = time.sleep) -> None:
     """All of them, ``jobs`` at a time, in this order. Whatever ends us ends them, and they their machines."""
     waiting = deque(legs)
     running: dict[str, process.Child] = {}
@@ -100,7 +100,7 @@ def run_legs(legs: Sequence[Leg], jobs: int) -> None:
                 leg = waiting.popleft()
                 running[leg.id] = leg.start()
                 tell(f"{leg.id} starts")
-            time.sleep(0.5)
+            pause(0.5)
             for name in [name for name, child in running.items() if child.poll() is not None]:
                 tell(f"{name} ended with exit code {running.pop(name).returncode}")
     finally:
