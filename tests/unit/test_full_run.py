@@ -62,41 +62,18 @@ def run(desk: Desk, looks: dict[str, int], jobs: int, pause: Callable[[float], N
     run_legs(legs, jobs, pause=pause)
 
 
-def wait(self, timeout: float) -> int:
-    assert self.was_told_to_end
-    self.returncode = 143
-    return 143
+def no_time(_: float) -> None:
+    """Goes by."""
 
 
-@dataclass
-class Desk:
-    """Starts legs that take so many looks; ``most`` is how many ran at once."""
-
-    started: dict[str, Child] = field(default_factory=dict)
-    most: int = 0
-
-    def leg(self, name: str, looks: int) -> Any:
-        @dataclass
-        class Leg:
-            id: str = name
-
-            def start(this) -> Child:  # noqa: N805
-                self.started[name] = Child(looks)
-                running = [child for child in self.started.values() if child.returncode is None]
-                self.most = max(self.most, len(running))
-                return self.started[name]
-
-        return Leg()
-
-
-def wait(_: float) -> None:
-    """No time goes by."""
+def interrupted(_: float) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3])
 def test_so_many_legs_run_at_once_and_each_is_started_in_its_turn(jobs: int) -> None:
     desk = Desk()
-    run(desk, {"a": 5, "b": 1, "c": 3, "d": 1}, jobs, wait)
+    run(desk, {"a": 5, "b": 1, "c": 3, "d": 1}, jobs, no_time)
     assert list(desk.started) == ["a", "b", "c", "d"]
     assert desk.most == jobs
     assert {child.returncode for child in desk.started.values()} == {0}
@@ -104,10 +81,6 @@ def test_so_many_legs_run_at_once_and_each_is_started_in_its_turn(jobs: int) -> 
 
 def test_who_interrupts_the_command_ends_the_legs_that_run_and_starts_no_other() -> None:
     desk = Desk()
-
-    def interrupted(_: float) -> None:
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         run(desk, {"a": 9, "b": 9, "c": 9}, 2, interrupted)
     assert {name: child.returncode for name, child in desk.started.items()} == {"a": 143, "b": 143}
