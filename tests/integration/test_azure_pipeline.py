@@ -11,15 +11,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from lisa_ci import files
+from lisa_ci.model import Outcome
+from lisa_ci.platforms.azure import names
 from tests.doubles import openssh
+from tests.doubles.azure.accounts import account
 from tests.doubles.azure.arm import Arm
-from tests.doubles.azure.disks import CONTAINER, UploadedDisks
+from tests.doubles.azure.disks import CONTAINER, UploadedDisks, why_no_disk
 from tests.doubles.azure.hosts import SshdHosts
 from tests.doubles.azure.server import Served
 from tests.doubles.azure.world import azure_on_loopback
@@ -69,6 +72,7 @@ class Lab:
     served: Served
     storage: Azurite
     port: int
+    more: dict[str, str] = field(default_factory=dict)
 
     def lisa_ci(self, *words: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
         plain = {key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "AZURE_"))}
@@ -79,6 +83,7 @@ class Lab:
             "AZURE_SSH_PORT": str(self.port),
             "AZURE_STORAGE_CONNECTION_STRING": self.storage.connection_string,
             "XDG_STATE_HOME": str(self.folder / "state"),
+            **self.more,
         }
         ended = subprocess.run(
             [PROGRAM, *words], cwd=self.folder, env=said, capture_output=True, text=True, timeout=900, check=False
@@ -88,7 +93,7 @@ class Lab:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, demo_image: Path) -> Iterator[Lab]:
+def lab(tmp_path: Path, demo_image: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     with socket.create_server(("127.0.7.2", 0)) as reserved:
         port = reserved.getsockname()[1]
     hosts = SshdHosts(tmp_path / "hosts", is_apart=True, port=port)
@@ -98,9 +103,10 @@ def lab(tmp_path: Path, demo_image: Path) -> Iterator[Lab]:
     try:
         with (
             openssh.sshd(tmp_path) as login,
-            azurite() as storage,
             azure_on_loopback(tmp_path, hosts=hosts, pace=0.02) as (arm, served),
+            azurite(served.certificate, tmp_path / "key.pem") as storage,
         ):
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(served.certificate))
             third = SSH.format(port=login.port, key=login.host_key)
             access = f"access: {{user: {login.user}, way_in: key, key: {login.key}}}"
             (tmp_path / "lisa-ci.yml").write_text(PIPELINE.format(image=demo_image, third=third, access=access))
@@ -153,3 +159,35 @@ def test_two_azure_legs_and_a_third_are_planned_run_reported_and_archived(lab: L
     said = " ".join(path.read_text(errors="replace") for path in (lab.folder / "results").rglob("lisa-ci.log"))
     assert not any(token in said for token in lab.arm.entra.assertions)
     assert "sig=" not in said
+
+
+def test_a_leg_whose_image_goes_to_a_container_takes_two_writes_and_tells_what_it_leaves(lab: Lab) -> None:
+    """And the leg in another region has it in its own group, as without a container."""
+    container = lab.storage.container()
+    lab.more["AZURE_IMAGE_CONTAINERS"] = f"{lab.storage.url}/{container}"
+    lab.arm.accounts = [account("devstoreaccount1", lab.storage.url)]
+    lab.arm.imports = lambda url: why_no_disk(lab.storage, url)
+    lab.lisa_ci("plan", "--out", "plan.json")
+    lab.lisa_ci("run", "azure-west", "--plan", "plan.json", "--out", "results")
+    writes = [one for one in lab.arm.writes if not one.startswith("DELETE") and "BootDiagnostics" not in one]
+    assert [one.split(" ")[0] for one in writes] == ["PUT", "PUT"], writes
+    ended = lab.lisa_ci("run", "azure-north", "--plan", "plan.json", "--out", "results")
+    assert "no container for images is in northeurope" in ended.stderr
+    lab.lisa_ci("report", "--plan", "plan.json", "--results", "results", "--out", "report", expect=1)
+
+    evidence = files.read_leg(lab.folder / "results/azure-west")
+    assert evidence is not None
+    assert {result.outcome for result in evidence.results()} == {Outcome.PASSED}
+    group, image = evidence.run.receipts
+    assert (group.left, image.place) == ((), f"azure westeurope devstoreaccount1/{container}")
+    assert image.created == image.left
+    summary = (lab.folder / "report/summary.md").read_text()
+    assert "left 1" in summary
+    assert image.left[0].partition("/")[2] in summary
+
+    with lab.storage.service() as service:
+        [blob] = service.get_container_client(container).list_blobs(include=["metadata"])
+        assert names.from_metadata(blob.metadata)[names.LEG] == "azure-west"
+    said = lab.lisa_ci("sweep", "--platform", "azure", "--delete").stdout
+    assert f"keep: image {blob.name}" in said
+    assert "its lease goes on until" in said
