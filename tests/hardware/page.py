@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from lisa_ci import files, registry
+from lisa_ci import faults, files, registry
 from lisa_ci.model import Outcome, Plan, Result, Run
 from lisa_ci.pipeline import load_suite
 from lisa_ci.reporting.markdown import table
@@ -149,10 +149,20 @@ def _failed(every: Iterable[Row], known: Mapping[str, str]) -> Iterator[str]:
     if not bad:
         return iter(["Nothing."])
     body = (
-        (leg, f"`{one.key}`", one.outcome.value, _cell(one.message), _cell(_why(one.key, known) or "not known"))
+        (leg, f"`{one.key}`", one.outcome.value, _cell(_said(one)), _cell(_why(one.key, known) or "not known"))
         for leg, one in bad
     )
     return table(("Leg", "Case", "Outcome", "What it said", "Why (known.yml)"), body)
+
+
+def _said(result: Result) -> str:
+    """Its message, and what the kernel said meanwhile where that is another thing."""
+    bad = faults.unallowed(result.findings)
+    return (
+        f"{result.message}; the kernel said: {bad[0].title}"
+        if bad and bad[0].title not in result.message
+        else result.message
+    )
 
 
 def _why(key: str, known: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from lisa_ci import files, registry
 from lisa_ci.model import (
     Access,
+    Category,
+    Finding,
     KnownFailure,
     LeftOut,
     Leg,
@@ -115,6 +118,14 @@ def test_a_failure_is_told_with_the_reason_that_is_known() -> None:
     assert "| disks | `network#nic-link` | failed | no carrier | this card is old |" in lines
     assert "| disks | `network#dhcp` | errored | the machine was lost | not known |" in lines
     assert "Nothing." in told(RESULTS[:2])
+
+
+def test_a_failure_is_told_with_what_the_kernel_said_meanwhile() -> None:
+    oops = Finding(category=Category.OOPS, title="Oops in fput", fingerprint="0" * 16)
+    bad = replace(RESULTS[2], findings=(oops,))
+    assert "| no carrier; the kernel said: Oops in fput |" in "".join(told((bad,)))
+    said = replace(bad, message="it passed, but the kernel said: Oops in fput")
+    assert "| it passed, but the kernel said: Oops in fput |" in "".join(told((said,)))
 
 
 def test_cases_that_were_skipped_for_one_reason_share_a_row() -> None:
