@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
 from azure.core import MatchConditions
@@ -38,7 +39,7 @@ _RENEW_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 5.0
 _MOST_TURNS: Final = 3
 _AT_ONCE: Final[Mapping[str, Any]] = {"retry_total": 0, "connection_timeout": 5, "read_timeout": 5}
-_CONFLICT: Final = frozenset({409, 412})
+_OTHERS: Final = frozenset({"BlobAlreadyExists", "BlobNotFound", "ConditionNotMet"})
 _NOT_LET: Final = frozenset({401, 403})
 
 
@@ -187,7 +188,7 @@ class ImageBlob:
         try:
             blob.set_blob_metadata(longer, etag=found.etag, match_condition=MatchConditions.IfNotModified)
         except HttpResponseError as error:
-            if isinstance(error, ResourceNotFoundError) or error.status_code in _CONFLICT:
+            if _is_of_others(error):
                 return False
             raise
         self._is_prolonged = True
@@ -202,14 +203,15 @@ class ImageBlob:
                 self._is_made = True  # from here on it has to be told of, whatever the answer was
                 self._make(blob, match_condition=MatchConditions.IfMissing)
         except HttpResponseError as error:
-            if error.status_code not in _CONFLICT:
+            if not _is_of_others(error):
+                is_refused = (error.status_code or 0) < HTTPStatus.INTERNAL_SERVER_ERROR
+                self._is_made = not is_refused
                 raise
-            self._is_made = False
         lease = BlobLeaseClient(blob)
         try:
             lease.acquire(_LEASE_SECONDS)
         except HttpResponseError as error:
-            if isinstance(error, ResourceNotFoundError) or error.status_code in _CONFLICT:
+            if _is_of_others(error):
                 self._is_made = False  # whoever has it tells of it
                 return None
             raise
@@ -233,6 +235,7 @@ class ImageBlob:
         with _renewed(lease):
             found = self._look(blob)
             if found is not None and is_whole(found, self.image):
+                self._is_made = False  # whoever uploaded it tells of it
                 return
             path = images.local_path(self.image, emit)
             self._is_made, is_settled = True, False
@@ -244,7 +247,7 @@ class ImageBlob:
                     blob.set_blob_metadata(metadata, lease=lease)
                 is_settled = True
             except HttpResponseError as error:
-                if error.status_code not in _CONFLICT and code_of(error) != "BlobNotFound":
+                if not _is_of_others(error):
                     raise
                 self._is_made, is_settled = False, True  # whoever took it over tells of it
                 raise _LostError from error
@@ -272,6 +275,12 @@ class ImageBlob:
             left=() if self._is_deleted else blob,
             delete_after=self.lease.delete_after,
         )
+
+
+def _is_of_others(error: HttpResponseError) -> bool:
+    """Whether it is because another leg or a sweep did something meanwhile: then looking again shows what."""
+    code = code_of(error)
+    return code in _OTHERS or code.startswith("Lease")
 
 
 def whole_mark(image: Image) -> str:
