@@ -200,7 +200,9 @@ def _built(tree: Path, place: Path) -> _Found:
     order = tree / "modules.order"
     lines = files.read_bounded(order, 16 << 20).decode(errors="replace").split() if order.is_file() else []
     for line in dict.fromkeys(lines):
-        name = line.removeprefix("kernel/").removesuffix(".o").removesuffix(".ko") + ".ko"
+        name = line.removesuffix(".o").removesuffix(".ko") + ".ko"
+        if not (tree / name).is_file():  # older kernels wrote where it is installed: kernel/fs/ext4/ext4.ko
+            name = name.removeprefix("kernel/")
         path = tree / name
         if ".." in Path(name).parts or name.startswith("/"):
             raise PipelineError(f"kernel.from: {place} names a module outside of its tree: {name[:200]!r}")

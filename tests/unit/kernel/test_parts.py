@@ -104,6 +104,16 @@ def test_a_build_tree_gives_the_modules_of_its_last_build(tmp_path: Path) -> Non
     assert layout["vmlinux"] == b"\x7fELF"
 
 
+def test_a_module_of_the_tree_s_own_folder_kernel_is_found(tmp_path: Path) -> None:
+    """kernel/time/time_test.ko lies there; kernel/a.ko is what older kernels wrote of a.ko."""
+    order = {"modules.order": b"kernel/a.ko\nkernel/time/time_test.ko\n", "kernel/time/time_test.ko": b"t"}
+    layout = laid_out(fill(tmp_path / "tree", {**BUILT, **order}))
+    assert {name for name in modules(layout) if name.endswith(".ko")} == {
+        "kernel/a.ko",
+        "kernel/kernel/time/time_test.ko",
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
