@@ -74,13 +74,13 @@ class Steps:
         takes: dict[str, Callable[[], Judged | Mapping[str, float] | None]] = {
             "discovery": self._discovery,
             "login": self._login,
-            "chap-wrong": self._chap_wrong,
             "data": self._data,
             "session-drop": self._session_drop,
             "target-restart": self._target_restart,
             "multipath": self._multipath,
             "logout": self._logout,
             "logout-pending": self._logout_pending,
+            "chap-wrong": self._chap_wrong,  # last: kernels were seen to break while a login is refused
         }
         needs = {"discovery": (), "login": ("discovery",), "chap-wrong": ("login",), "data": ("login",)}
         return [
