@@ -113,6 +113,8 @@ def markdown(told: Iterable[tuple[Plan, Sequence[Ran]]], *, head: str) -> str:
         _suites(every),
         ["## What failed"],
         _failed(every, known),
+        ["## What consoles said while no case ran"],
+        _console([ran for _, legs in pairs for ran in legs]),
         ["## What was skipped, and why"],
         _skipped(every),
     )
@@ -153,6 +155,15 @@ def _failed(every: Iterable[Row], known: Mapping[str, str]) -> Iterator[str]:
         for leg, one in bad
     )
     return table(("Leg", "Case", "Outcome", "What it said", "Why (known.yml)"), body)
+
+
+def _console(legs: Iterable[Ran]) -> Iterator[str]:
+    """Findings of no case, with the reason where the pipeline allows them."""
+    found = [(ran.run.leg, one) for ran in legs for one in ran.run.findings]
+    if not found:
+        return iter(["Nothing that is looked for."])
+    body = ((leg, _cell(one.title), _cell(one.allowed or "not allowed")) for leg, one in found)
+    return table(("Leg", "What it said", "Why it is allowed"), body)
 
 
 def _said(result: Result) -> str:

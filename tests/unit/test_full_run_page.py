@@ -128,6 +128,14 @@ def test_a_failure_is_told_with_what_the_kernel_said_meanwhile() -> None:
     assert "| it passed, but the kernel said: Oops in fput |" in "".join(told((said,)))
 
 
+def test_what_a_console_said_while_no_case_ran_is_told_with_the_reason_that_allows_it() -> None:
+    one = Finding(category=Category.WARNING, title="WARNING in f", fingerprint="0" * 16)
+    run = replace(RUN, findings=(one, replace(one, title="WARNING in g", allowed="known")))
+    lines = page.markdown([(PLAN, [page.Ran(run=run, results=RESULTS)])], head="Today.").splitlines()
+    assert {"| disks | WARNING in f | not allowed |", "| disks | WARNING in g | known |"} <= set(lines)
+    assert "Nothing that is looked for." in told()
+
+
 def test_cases_that_were_skipped_for_one_reason_share_a_row() -> None:
     assert r"| no cryptsetup \| here | `storage`: `luks`; `network`: `dns` |" in told()
 
