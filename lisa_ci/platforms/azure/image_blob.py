@@ -182,16 +182,18 @@ class ImageBlob:
         """Whether the blob's lease goes on as long as ours, prolonged where it has to be; False: look again."""
         if not self._is_made:
             self.say(f"the image is in {self.where.place.name} already: {self.name}", Level.INFO)
+        ours = names.tags(self.lease)
         if (_lease_end(found) or datetime.min.replace(tzinfo=UTC)) >= self.lease.delete_after:
+            self._is_prolonged = names.from_metadata(found.metadata) == ours
             return True
-        longer = {**found.metadata, **names.metadata(names.tags(self.lease))}
+        longer = {**found.metadata, **names.metadata(ours)}
+        self._is_prolonged = True  # until it is seen to be another's: an answer may be lost
         try:
             blob.set_blob_metadata(longer, etag=found.etag, match_condition=MatchConditions.IfNotModified)
         except HttpResponseError as error:
             if _is_of_others(error):
                 return False
             raise
-        self._is_prolonged = True
         return True
 
     # ---- to be uploaded --------------------------------------------------------------------------------------------

@@ -173,6 +173,25 @@ def test_an_upload_that_fails_for_good_leaves_no_blob_and_its_receipt_says_so(wo
     assert (told.created, told.left) == (told.deleted, ())
 
 
+def test_a_prolongation_whose_answer_was_lost_is_told_of(world: World) -> None:
+    """It is sent again, and then the version is no longer the one that was seen."""
+    world.put(owner="acme/distro/1")
+    lost: list[Request] = []
+
+    def cut(request: Request) -> Answer | None:
+        if request.query.get("comp") == "metadata" and not lost:
+            lost.append(request)
+            world.blobs.serve(request)
+            raise CutError("reset after the request was done")
+        return None
+
+    world.spoil = cut
+    later = world.put(owner="acme/distro/2", delete_after=UNTIL + timedelta(hours=5))
+    told = later.receipt()
+    assert told is not None
+    assert (told.created, told.left) == ((), (f"blob/{later.name}",))
+
+
 def test_the_owner_run_that_a_leg_of_another_run_prolongs_for_is_that_one(world: World) -> None:
     world.put(owner="acme/distro/1")
     later = world.put(owner="acme/distro/2", delete_after=UNTIL + timedelta(hours=5))
