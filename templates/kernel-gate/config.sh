@@ -17,6 +17,7 @@ make() { command make -s -j "$(nproc)" CC="ccache gcc" KBUILD_BUILD_TIMESTAMP=19
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/source"
+export CCACHE_NOHASHDIR=1 # that folder has another name each time, which would count where there is debug information
 archive=$(find /usr/src -maxdepth 1 -name 'linux-source-*.tar.*' | sort -V | tail -n 1)
 [ -n "$archive" ] || { echo "there is no /usr/src/linux-source-*.tar.*" >&2; exit 1; }
 tar -C "$work/source" --strip-components=1 -xf "$archive"
@@ -30,8 +31,12 @@ fi
 ./scripts/kconfig/merge_config.sh -m .config "$repository"/config/*.config
 make olddefconfig
 # An option that was asked for and that Kconfig dropped would be tested by nobody; so would one that another selects again.
-sed -n '/^CONFIG_.*=/p' "$repository"/config/*.config | sort -u >wanted
-sed -n 's/^# \(CONFIG_[A-Za-z0-9_]*\) is not set$/^\1=/p' "$repository"/config/*.config >unwanted
+# Of fragments that name the same option the last one counts, as for merge_config.sh.
+awk '/^CONFIG_[A-Za-z0-9_]*=/ { said[substr($0, 1, index($0, "=") - 1)] = $0 }
+  /^# CONFIG_[A-Za-z0-9_]* is not set$/ { said[$2] = $0 }
+  END { for (option in said) print said[option] }' "$repository"/config/*.config >asked
+sed -n '/^CONFIG_/p' asked | sort >wanted
+sed -n 's/^# \(CONFIG_[A-Za-z0-9_]*\) is not set$/^\1=/p' asked >unwanted
 sort .config >given
 lost=$(comm -23 wanted given) kept=$(grep -f unwanted given || true)
 [ -z "$lost" ] || printf 'Kconfig does not give:\n%s\n' "$lost" >&2
