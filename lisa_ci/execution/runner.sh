@@ -6,7 +6,8 @@
 #   sh runner.sh FOLDER TOKEN replay N    tells again how the cases behind N ended, after a connection was cut
 #
 # POSIX sh plus what every Linux has: dd with iflag=fullblock, mkfifo, cat, tail, sleep, /proc. Each case costs two
-# forks (the case itself, and dd, which caps its output); everything else is done by builtins.
+# forks (the case itself, and dd, which caps its output), and cat where it printed more than a little; everything else
+# is done by builtins.
 #
 # Four processes live as long as the leg:
 #   main        runs one case after the other in the foreground (a background job would ignore SIGINT and SIGQUIT)
@@ -22,7 +23,12 @@
 folder=$1
 token=$2
 name=${folder##*/} # in the command line or the environment of all that is ours, so that all of it can be found
+main=$$
 held= # frames that go out together with the next one
+text_limit=2048 # bytes that "read" takes sooner than a program starts
+newline='
+'
+strange="[!$newline	 -~]" # a byte that is not of plain text
 head_limit=65536
 ring_limit=1048576
 batch=64
@@ -50,18 +56,24 @@ mark() { # TEXT: a line in the kernel's log, so that lines on the console find t
   [ -z "$kmsg" ] || printf '<13>lisa-ci: %s\n' "$1" >/dev/kmsg
 }
 
+mark_end() { # where nothing follows at once; else the mark of the next case says as much
+  [ -z "$marked" ] || mark 'end'
+  marked=
+}
+
+read_whole() { # SIZE FILE: sets "text" by builtins alone; 1 where it may not be all of the file, byte for byte
+  text=
+  while IFS= read -r line; do text=$text$line$newline; done <"$2"
+  text=$text$line
+  [ "${#text}" -eq "$1" ] || return 1 # a shell drops zero bytes
+  case $text in *$strange*) return 1 ;; esac # what shells make of other bytes is their own affair
+}
+
 # ---- ending the processes of a case --------------------------------------------------------------------------------
 
 end_tree() { # SIGNAL NUMBER: every process of case NUMBER
   if [ -n "$groups" ]; then
-    [ -e "$groups/$2/cgroup.procs" ] || return 0
-    if [ "$1" = KILL ] && [ -e "$groups/$2/cgroup.kill" ]; then
-      echo 1 >"$groups/$2/cgroup.kill"
-      return 0
-    fi
-    while read -r process; do
-      kill -s "$1" "$process" 2>/dev/null
-    done <"$groups/$2/cgroup.procs"
+    end_group "$1" "$2"
     return 0
   fi
   leader=
@@ -69,6 +81,27 @@ end_tree() { # SIGNAL NUMBER: every process of case NUMBER
   [ -n "$leader" ] || return 0
   [ -z "$lisa_ci_session" ] || kill "-$1" "-$leader" 2>/dev/null # the one form of a group that all three shells take
   end_relatives "$1" "$2"
+}
+
+end_group() { # SIGNAL NUMBER: all at once where main has left it, which never comes back to one
+  [ -e "$groups/$2/cgroup.procs" ] || return 0
+  if [ "$1" = KILL ] && [ -e "$groups/$2/cgroup.kill" ] && ! stands_in "$2"; then
+    echo 1 >"$groups/$2/cgroup.kill"
+    return 0
+  fi
+  members= # first all of them: bash reads the list anew for each line
+  while read -r process; do members="$members $process"; done <"$groups/$2/cgroup.procs"
+  for process in $members; do
+    [ "$process" = "$main" ] || kill -s "$1" "$process" 2>/dev/null
+  done
+}
+
+stands_in() { # NUMBER: whether main lives and is in that group
+  [ -n "$main" ] || return 1
+  while read -r line; do
+    case $line in 0::*"/lisa-ci.$name/$1") return 0 ;; esac
+  done 2>/dev/null <"/proc/$main/cgroup"
+  return 1
 }
 
 end_relatives() { # SIGNAL NUMBER: without control groups, found by session, by parent and by environment
@@ -100,6 +133,7 @@ end_main() { # MAIN: it, and the beginning of a case that waits for a reader of 
   kill -s STOP "$1" 2>/dev/null
   each_process end_beginning "$1"
   kill -s KILL "$1" 2>/dev/null
+  main=
 }
 
 end_beginning() { # PARENT PROCESS STATE PARENT...
@@ -146,7 +180,9 @@ each_process() { # FUNCTION ARGUMENT: calls it with what /proc/PROCESS/stat says
 # ---- keeper: the head and the tail of an output of any size --------------------------------------------------------
 
 block() { # FILE LIMIT: up to LIMIT bytes from the case into FILE; sets "size" and "is_full"; 1 where dd was killed
-  LC_ALL=C "$dd" "bs=$2" count=1 iflag=fullblock "of=$1" <&8 2>"$scratch/measure" 5<&- 6<&- 8<&-
+  LC_ALL=C "$dd" "bs=$2" count=1 iflag=fullblock "of=$1" <&8 2>"$scratch/measure" 5<&- 6<&- 8<&- &
+  lead_on
+  wait "$!"
   size=0 is_full='' full='' taken=''
   { read -r full rest && read -r rest && read -r taken rest; } <"$scratch/measure" # N+M records in, out; BYTES bytes ...
   case $full:$taken in
@@ -158,10 +194,16 @@ block() { # FILE LIMIT: up to LIMIT bytes from the case into FILE; sets "size" a
   esac
 }
 
+lead_on() { # takes main, which waits for the case that it has forked, to the group of the next one
+  [ -z "$next" ] || { echo "$main" >"$groups/$next/cgroup.procs"; } 2>/dev/null
+  next=
+}
+
 keep() {
   while read -r job <&6; do
     exec 8<"$scratch/$job.pipe" # waits for the case
-    lost=0 head=0 tail=0 dropped=0
+    lost=0 head=0 tail=0 dropped=0 next=
+    [ -z "$groups" ] || next=$((job + 1))
     if block "$scratch/$job.head" "$head_limit"; then
       head=$size
       [ -z "$is_full" ] || keep_tail
@@ -194,6 +236,7 @@ keep_tail() { # two files take turns, so that only the last one or two MiB of an
 
 supervise() {
   trap '' PIPE
+  LC_ALL=C # lengths are bytes
   read -r supervisor rest </proc/self/stat
   current='' following='' ended='' kept='' strikes=0 timed_out=0 leaving='' farewell=
   while [ -z "$farewell" ] && read -r event number rest <&5; do
@@ -231,8 +274,7 @@ finish() { # STATUS WALL CPU PEAK TAINT DIRT HEAD TAIL DROPPED LOST; its process
   hand_over "$current" "$8" "$scratch/$current.tail"
   facts="token=$token exit=$1 wall_ms=$2 cpu_us=$3 memory=$4 taint=$5 dirt=$6 dropped=$9 lost=${10} timeout=$timed_out"
   if [ -n "$following" ]; then
-    held="END $current ${#facts}
-$facts"
+    held="${held}END $current ${#facts}$newline$facts"
     start $following
   else
     frame END "$current" "$facts"
@@ -242,7 +284,12 @@ $facts"
 
 hand_over() { # NUMBER SIZE FILE: one DATA frame
   [ "$2" -gt 0 ] || return 0
-  printf 'DATA %s %s\n' "$1" "$2" >&4
+  if [ "$2" -le "$text_limit" ] && read_whole "$2" "$3"; then
+    held="${held}DATA $1 $2$newline$text"
+    return 0
+  fi
+  printf '%sDATA %s %s\n' "$held" "$1" "$2" >&4
+  held=
   cat "$3" >&4
 }
 
@@ -274,7 +321,9 @@ tick() {
 tidy() {
   [ -z "$ratelimit" ] || echo "$ratelimit" >/proc/sys/kernel/printk_devkmsg
   [ -z "$loglevel" ] || echo "$loglevel" >/proc/sys/kernel/printk
-  [ -z "$groups" ] || rmdir "$groups"/*/ "$groups" 2>/dev/null
+  [ -n "$groups" ] || return 0
+  [ -z "$main" ] || { echo "$main" >"$home"; } 2>/dev/null
+  rmdir "$groups"/*/ "$groups" 2>/dev/null
 }
 
 # ---- main: one case after the other --------------------------------------------------------------------------------
@@ -296,8 +345,7 @@ make_batch() { # pipes and control groups for the next cases: four forks for 64 
   i=$((made + 1))
   made=$((made + batch))
   while [ "$i" -le "$made" ]; do
-    jobs="$jobs$i
-" pipes="$pipes $scratch/$i.pipe" nests="$nests $groups/$i"
+    jobs="$jobs$i$newline" pipes="$pipes $scratch/$i.pipe" nests="$nests $groups/$i"
     i=$((i + 1))
   done
   mkfifo -m 600 $pipes || exit 1
@@ -319,8 +367,18 @@ remove_batch() { # the cases after NUMBER
   [ -z "$groups" ] || rmdir $nests 2>/dev/null
 }
 
-used_before() { # children's CPU time so far, in microseconds, where no control group tells
-  [ -z "$groups" ] || return 0
+enter() { # NUMBER: its group, in which the case is born then; to move a process takes the kernel a while, so the keeper
+  # has moved us there while the case before it ran, and this seldom has anything to do
+  [ "$nest" != "$1" ] || return 0
+  nest=$1
+  stands_in "$1" || echo 0 >"$groups/$1/cgroup.procs"
+}
+
+used_before() { # CPU time so far, in microseconds: of the group, in which we are, or of our children
+  if [ -n "$groups" ]; then
+    read -r rest spent <"$groups/$number/cpu.stat"
+    return 0
+  fi
   times >"$scratch/times"
   { read -r rest && read -r user system; } <"$scratch/times"
   microseconds "$user" && spent=$value && microseconds "$system" && spent=$((spent + value))
@@ -336,8 +394,10 @@ microseconds() { # 1m2.345s -> value
 account() { # sets "cpu" (microseconds) and "peak" (bytes), or "-" where the machine cannot tell; ends what is left
   cpu=- peak=- left=
   if [ -n "$groups" ]; then
+    enter $((number + 1))
     read -r left <"$groups/$number/cgroup.procs"
     read -r rest cpu <"$groups/$number/cpu.stat"
+    cpu=$((cpu - spent))
     [ ! -e "$groups/$number/memory.peak" ] || read -r peak <"$groups/$number/memory.peak"
     [ -z "$left" ] || end_tree KILL "$number"
   else
@@ -387,28 +447,36 @@ compare() { # sets "dirt": what the case has left, comma separated, or "-"
   dirt=${dirt:--}
 }
 
+read_script() { # COMMAND...: a suite's own way to become the program without the start of a shell
+  lisa_ci_script=$1.sourced
+  shift
+  # shellcheck source=/dev/null
+  . "$lisa_ci_script"
+  exit
+}
+
 lisa_case() { # NUMBER KEY LIMIT(1/100 s) AHEAD WATCH SETUP COUNT NAME=VALUE... COMMAND...
   number=$1 key=$2 limit=$3 ahead=$4 watch=$5 setup=$6 lisa_ci_count=$7
   shift 7
-  [ "$number" -le "$made" ] || make_batch
-  while [ $((number - 1 - acknowledged)) -ge "$ahead" ]; do listen; done
-  while [ "$dirt" != - ] && [ "$watched" = 1 ]; do listen; done # until the host hangs up, to restore the machine
+  [ "$number" -lt "$made" ] || make_batch # with the group of the next one
+  while [ $((number - 1 - acknowledged)) -ge "$ahead" ]; do mark_end && listen; done
+  while [ "$dirt" != - ] && [ "$watched" = 1 ]; do mark_end && listen; done # until the host hangs up, to restore
   [ "$watched" = "$watch" ] || look # else nothing has happened since the last look
   watched=$watch
+  mark "case $key"
+  marked=1
   echo "S $number $limit $key" >&5
   clock
   began=$now
   printf 'S %s %s %s\n' "$number" "$key" "$began" >>"$folder/journal"
-  mark "case $key"
   if [ "$ahead" = 1 ]; then # the machine may die: START must be with the host first, the journal on the disk
     sync
     while [ "$go" != "$number" ]; do listen; done
   fi
+  [ -z "$groups" ] || enter "$number"
   used_before
   (
-    if [ -n "$groups" ]; then
-      echo 0 >"$groups/$number/cgroup.procs"
-    else
+    if [ -z "$groups" ]; then
       read -r self rest </proc/self/stat
       echo "$self" >"$scratch/$number.leader"
     fi
@@ -421,13 +489,13 @@ lisa_case() { # NUMBER KEY LIMIT(1/100 s) AHEAD WATCH SETUP COUNT NAME=VALUE... 
       shift
       lisa_ci_count=$((lisa_ci_count - 1))
     done
+    case $1 in */*) [ ! -e "$1.sourced" ] || read_script "$@" ;; esac
     exec $lisa_ci_session "$@"
   ) >"$scratch/$number.pipe" 2>&1 </dev/null
   status=$?
   clock
   account
   compare
-  mark "end"
   wall=$(((now - began) * 10))
   printf 'E %s %s %s %s %s %s %s\n' "$number" "$status" "$wall" "$cpu" "$peak" "$taints" "$dirt" >>"$folder/journal"
   echo "E $number $status $wall $cpu $peak $taints $dirt" >&5
@@ -442,7 +510,7 @@ replay() { # NUMBER TOKEN: tells how the cases behind NUMBER ended, then which o
   supervisor=
   while [ "$i" -lt 30 ] && [ -z "$supervisor" ]; do # it may just be beginning
     [ ! -e "$folder/scratch/run" ] ||
-      read -r token main scratch groups lisa_ci_session keeper ticker supervisor <"$folder/scratch/run"
+      read -r token main scratch groups home lisa_ci_session keeper ticker supervisor <"$folder/scratch/run"
     i=$((i + 1))
     [ -n "$supervisor" ] || sleep 0.1 2>/dev/null || sleep 1
   done
@@ -536,14 +604,16 @@ exec 5<>"$scratch/events" 6<>"$scratch/jobs"
 
 lisa_ci_session=$(command -v setsid)
 "$lisa_ci_session" true 2>/dev/null || lisa_ci_session=
-groups=
+groups='' home=
 for place in ${LISA_CI_GROUPS-/sys/fs/cgroup /sys/fs/cgroup/unified}; do
   [ -e "$place/cgroup.procs" ] || continue
   [ ! -e "$place/lisa-ci.$name" ] || rmdir "$place/lisa-ci.$name"/*/ "$place/lisa-ci.$name"
   mkdir "$place/lisa-ci.$name" || continue
   groups=$place/lisa-ci.$name
   { echo +memory >"$groups/cgroup.subtree_control"; } 2>/dev/null
-  mkdir "$groups/0" && (echo 0 >"$groups/0/cgroup.procs") 2>/dev/null && [ -e "$groups/0/cpu.stat" ] && break
+  home=$place/cgroup.procs
+  mkdir "$groups/0" && (echo 0 >"$groups/0/cgroup.procs" && echo 0 >"$home") 2>/dev/null &&
+    [ -e "$groups/0/cpu.stat" ] && break
   rmdir "$groups/0" "$groups" 2>/dev/null
   groups=
 done
@@ -560,7 +630,7 @@ if { : >/dev/kmsg; } 2>/dev/null; then
   [ "$loglevel" -lt 6 ] && { echo 6 >/proc/sys/kernel/printk; } || loglevel=
 fi 2>/dev/null
 
-number=0 acknowledged=0 go=0 made=0 spent=0 dirt=- watched='' mounts='' modules='' remains=''
+number=0 acknowledged=0 go=0 made=0 spent=0 nest='' marked='' dirt=- watched='' mounts='' modules='' remains=''
 : >"$folder/journal"
 : >"$scratch/kept"
 frame HELLO 0 "protocol=1 token=$token session=${lisa_ci_session:+1} groups=${groups:+1} kmsg=${kmsg:+1}"
@@ -574,7 +644,7 @@ keeper=$!
 supervise 3<&- &
 supervisor=$!
 exec 4>&-
-echo "$token $$ $scratch ${groups:--} ${lisa_ci_session:--} $keeper $ticker $supervisor" >"$scratch/run"
+echo "$token $$ $scratch ${groups:--} ${home:--} ${lisa_ci_session:--} $keeper $ticker $supervisor" >"$scratch/run"
 
 # shellcheck source=/dev/null
 . "$folder/cases"

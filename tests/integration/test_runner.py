@@ -52,16 +52,37 @@ class Desk:
         watch: bool = False,
         replays: bool = False,
     ) -> dict[str, Result]:
+        return self.start(
+            *(("sh", "-c", line) for line in lines),
+            timeout=timeout,
+            risk=risk,
+            leg=leg,
+            environment=environment,
+            watch=watch,
+            replays=replays,
+        )
+
+    def start(
+        self,
+        *commands: tuple[str, ...],
+        folder: Path = Path("/tmp"),
+        timeout: float = 60,
+        risk: Risk = Risk.NONE,
+        leg: timedelta = MINUTE,
+        environment: dict[str, str] | None = None,
+        watch: bool = False,
+        replays: bool = False,
+    ) -> dict[str, Result]:
         cases = [
             Planned(
                 case=Case(suite="boot", id=f"c{number}", risk=risk),
-                command=Command(arguments=("sh", "-c", line)),
+                command=Command(arguments=command),
                 timeout=timedelta(seconds=timeout),
-                folder="/tmp",
+                folder=str(folder),
                 environment=environment or {},
                 watch=watch,
             )
-            for number, line in enumerate(lines, 1)
+            for number, command in enumerate(commands, 1)
         ]
         with Record(self.folder, "leg", self.events.append, reproduce="{case}") as record:
             around = Surroundings(
@@ -163,6 +184,88 @@ def test_cases_end_with_their_exit_output_and_environment(desk: Desk) -> None:
     assert desk.log("c5") == b"a\0b\xff"
     assert desk.log("c6") == b"input: .\n"
     assert results["c2"].cpu is not None
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        bytes(range(1, 128)),
+        bytes(range(256)) * 4,
+        "é and \N{SNOWMAN}".encode(),
+        b"\xff\x81\x82\x83\x88\n",
+        b"no newline",
+        b"\n\n\n",
+        b"  %s %d \\n \\ $HOME `id` 'q' \"q\" *\t \n \r\n ",
+        b"-n\n-e\n",
+        b"\0\0",
+        b"ends in zero\n\0",
+        b"x" * 2048,
+        b"x\n" * 1024,
+        b"x" * 2049,
+        b"END 1 0\nABORT 0 3\nbye",
+    ],
+)
+def test_an_output_arrives_byte_for_byte(desk: Desk, tmp_path: Path, output: bytes) -> None:
+    """Little plain text goes another way through the runner than anything else."""
+    said = tmp_path / "said"
+    said.write_bytes(output)
+    results = desk.run(f"cat {said}; exit 1", f"cat {said}; exit 2")
+    assert [result.exit for result in results.values()] == [1, 2]
+    assert desk.log("c1") == output
+    assert desk.log("c2") == output
+
+
+def test_a_script_that_may_be_read_becomes_its_program_in_a_session_of_its_own(desk: Desk, tmp_path: Path) -> None:
+    mark = f"9{os.getpid()}.25"
+    script = tmp_path / "begin"
+    script.write_text("#!/bin/sh\necho started\nexit 9\n")
+    script.chmod(0o755)
+    text = 'export GREETING="hello $2"\nexec ${lisa_ci_session-} sh -c "$1"\n'
+    script.with_name("begin.sourced").write_text(text)
+    session = "read -r _ _ _ parent group session _ </proc/$$/stat; [ $$ = $group ] && [ $$ = $session ]"
+    results = desk.start(
+        ("./begin", f'{session} && echo "$GREETING" && exit 3', "you"),
+        ("./begin", f"sleep {mark}"),
+        ("./begin", f"(setsid sleep {mark} &); kill -TERM 0; sleep {mark}"),
+        folder=tmp_path,
+        timeout=1,
+    )
+    assert [result.exit for result in results.values()] == [3, None, 143]
+    assert desk.log("c1") == b"hello you\n"
+    assert not alive(mark)
+
+
+def test_a_case_is_born_in_a_group_of_its_own_and_alone_there(desk: Desk) -> None:
+    """The runner's shell walks ahead from group to group; it is never in the one whose case has ended."""
+    has_groups = desk.machine.environment.get("LISA_CI_GROUPS") is None
+    look = "sed -n 's/^0:://p' /proc/self/cgroup; exit 1"
+    results = desk.run(*(look for _ in range(70)))
+    assert len(results) == 70
+    for number in range(1, 71):
+        is_own = desk.log(f"c{number}").decode().endswith(f"/lisa-ci.{desk.installed.name}/{number}\n")
+        assert is_own == has_groups
+
+
+def test_a_case_that_draws_the_runner_into_its_group_ends_alone(desk: Desk) -> None:
+    mark = f"10{os.getpid()}.25"
+    draw = (
+        "sleep 0.3; group=$(sed -n 's/^0:://p' /proc/self/cgroup); "
+        "for place in /sys/fs/cgroup /sys/fs/cgroup/unified; do "
+        '[ ! -e "$place$group/cgroup.procs" ] || echo "$PPID" >"$place$group/cgroup.procs"; done; '
+        f"trap '' TERM; sleep {mark} & while :; do sleep 0.1; done"
+    )
+    results = desk.run(draw, "true", f"sleep {mark}", "true", timeout=1)
+    assert "timed out" in results["c1"].message
+    assert [results[name].outcome for name in ("c2", "c3", "c4")] == [Outcome.PASSED, Outcome.FAILED, Outcome.PASSED]
+    assert not alive(mark)
+
+
+def test_the_cpu_time_is_the_cases_own(desk: Desk) -> None:
+    burn = "read -r began _ </proc/uptime; i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done"
+    results = desk.run("true", burn, "true")
+    times = [result.cpu for result in results.values()]
+    assert times[1] is not None
+    assert all(time is not None and time < times[1] / 2 for time in (times[0], times[2]))
 
 
 def test_hundreds_of_cases_come_in_order_each_once(desk: Desk) -> None:
