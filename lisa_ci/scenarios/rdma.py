@@ -21,6 +21,7 @@ from lisa_ci.scenarios.steps import Judged, Step, errored, result, results_of, s
 
 TEXT: Final = pairs.TEXT.removesuffix('"$@"\n') + (resources("lisa_ci.scenarios") / "rdma.sh").read_text()
 _PORT: Final = "18515"
+_SSH_PORT: Final = "18522"
 _LONG: Final = timedelta(seconds=120)
 _ROLES: Final = ("client", "server")
 _SOFTWARE: Final = "software"
@@ -74,6 +75,7 @@ class Steps:
             "connection-manager": self._connection_manager,
             "bandwidth": lambda: self._perftest("write_mbyte_per_s", 4, "ib_write_bw", "-s", "65536", "-n", "200"),
             "latency": lambda: self._perftest("send_typical_us", 5, "ib_send_lat", "-s", "64", "-n", "200"),
+            "mpi": self._mpi,
             "memory-limit": self._memory_limit,
             "port-state": self._port_state,
             "removal": self._removal,
@@ -143,6 +145,18 @@ class Steps:
         with self._pair.serving("server", "rping", "serve", "rping", "-s", "-a", address, "-C", "20", "-V"):
             self._pause(2)  # it listens at no port of TCP's
             self._pair.do("client", "rping_to", address, "20", timeout=_LONG)
+
+    def _mpi(self) -> Mapping[str, float]:
+        """MPI starts its second process over SSH, as in the field: by a server and by keys that live for this alone."""
+        self._set_up()
+        address = self._wire.ipv4("server")
+        user = self._pair.tell("client", "make_key", "user")
+        host = self._pair.tell("server", "make_key", "host")
+        with self._pair.serving("server", "sshd", "serve_ssh", address, _SSH_PORT, user, limit=2 * _LONG):
+            self._await("sshd", _SSH_PORT)
+            ends = (f"{self._wire.ipv4(role)} {self._device[role]} {self._gid[role]}" for role in _ROLES)
+            done = self._pair.do("client", "mpi", self._kind, _SSH_PORT, host, *ends, timeout=2 * _LONG)
+        return judged(done, "mpi").metrics
 
     def _perftest(self, name: str, column: int, program: str, *options: str) -> Mapping[str, float]:
         self._set_up()

@@ -128,6 +128,86 @@ perftest() { # NAME COLUMN PROGRAM ARGUMENTS...: METRIC NAME of the column of it
     }'
 }
 
+# ---- MPI ------------------------------------------------------------------------------------------------------------------
+
+make_key() { # NAME: prints the public half
+  need ssh-keygen
+  [ -e "$state/$1" ] || said=$(ssh-keygen -q -t ed25519 -N '' -C "$1" -f "$state/$1" 2>&1) || fail "no key can be made: $said"
+  cat "$state/$1.pub"
+}
+
+serve_ssh() { # ADDRESS PORT KEY: for who has the other half of the key, and nobody else
+  need sshd
+  echo "$3" >"$state/allowed"
+  mkdir -p /run/sshd
+  pam=no # without PAM sshd refuses an account whose password is locked, as root's is on many images
+  [ ! -e /etc/pam.d/sshd ] || pam=yes
+  exec "$(command -v sshd)" -D -e -f /dev/null -h "$state/host" -o "ListenAddress=$1" -o "Port=$2" -o PidFile=none -o UsePAM=$pam \
+    -o "AuthorizedKeysFile=$state/allowed" -o AuthenticationMethods=publickey -o PermitRootLogin=prohibit-password -o UseDNS=no
+}
+
+mpi() { # real|software PORT HOST-KEY OWN OTHER, each "ADDRESS DEVICE GID-INDEX": METRIC
+  kind=$1 own=$4 other=$5
+  need mpirun
+  need NPopenmpi
+  need ompi_info
+  address=${own%% *} device=${own#* } device=${device% *}
+  # All of MPI's talk goes over the link: what else the machines have may not join them. UCX makes its connections by
+  # datagrams that a device in software loses, so there the messages go over TCP.
+  network=${address%.*}.0/24
+  case $kind in
+    real)
+      ompi_info --parsable 2>/dev/null | grep -q '^mca:pml:ucx:' || skip "this MPI does not use verbs: it has no UCX"
+      way="--mca pml ucx --mca opal_common_ucx_tls any --mca opal_common_ucx_devices any"
+      ;;
+    *) way="--mca pml ob1 --mca btl tcp,self --mca btl_tcp_if_include $network" ;;
+  esac
+  echo "[${other%% *}]:$2 $3" >"$state/known"
+  echo "exec ssh -F none -i $state/user -p $2 -o UserKnownHostsFile=$state/known -o BatchMode=yes -o IdentitiesOnly=yes \"\$@\"" \
+    >"$state/reach"
+  sent_before=$(packets_of "$device")
+  netpipe -i -l 1 -u 65536 -n 2
+  case $said in *'ntegrity check passed'*) ;; *) fail "NetPIPE compared nothing: $(echo "$said" | tail -n 1)" ;; esac
+  for size in 64 65536; do
+    netpipe -l "$size" -u "$size" -p 0 -n 20
+    echo "$said"
+    echo "$said" | awk -v size="$size" '
+      / Mbps in / {
+        if (size == 64) printf "METRIC mpi_one_way_us=%s\n", $(NF - 1)
+        else printf "METRIC mpi_mbit_per_s=%s\n", $(NF - 4)
+        figures++
+      }
+      END { if (!figures) { print "FAIL: NetPIPE told no figures"; exit 1 } }' || exit 1
+  done
+  [ "$kind" != real ] || [ -z "$sent_before" ] || [ "$(packets_of "$device")" != "$sent_before" ] ||
+    fail "$device sent nothing: the messages took another way"
+}
+
+netpipe() { # ARGUMENTS...: one process in each machine; sets $said
+  # shellcheck disable=SC2046,SC2086  # words, as they are printed and put together
+  said=$(cd "$state" && OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout 70 \
+    mpirun --mca plm_rsh_agent "sh $state/reach" --mca oob_tcp_if_include "$network" $way \
+    $(process "$own" "$@") : $(process "$other" "$@") 2>&1 </dev/null) || broke $?
+}
+
+process() { # "ADDRESS DEVICE GID-INDEX" ARGUMENTS...: prints the words for mpirun
+  where=$1 named=${1#* }
+  shift
+  verbs="-x UCX_NET_DEVICES=${named% *}:1 -x UCX_IB_GID_INDEX=${where##* } -x UCX_TLS=rc,ud,self"
+  [ "$kind" = real ] || verbs=
+  echo "-np 1 --host ${where%% *}:1 $verbs NPopenmpi -o /dev/null $*"
+}
+
+broke() { # STATUS: of mpirun, whose words are in $said, among frames of dashes and what NetPIPE says first
+  ended mpirun "$1" "$(echo "$said" | grep -vE '^-*$|^Sending output |^Doing an integrity |^[01]: ' | head -n 1)"
+}
+
+packets_of() { # DEVICE: what it sent so far
+  for counter in hw_counters/sent_pkts counters/port_xmit_packets; do
+    ! cat "/sys/class/infiniband/$1/ports/1/$counter" 2>/dev/null || return 0
+  done
+}
+
 # ---- memory ----------------------------------------------------------------------------------------------------------------
 
 registers() { # DEVICE GID-INDEX KIB BYTES: whether BYTES can be registered by who may lock KIB, without any privilege

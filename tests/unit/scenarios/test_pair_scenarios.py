@@ -51,6 +51,8 @@ ANSWERS = {
     "make_device": b"lisa-rxe software\n",
     "gid": b"1\n",
     "pingpong": b"METRIC rc_mbit_per_s=100\n",
+    "make_key": b"ssh-ed25519 AAAA user\n",
+    "mpi": b"METRIC mpi_one_way_us=100\n",
     "perftest": b"METRIC write_mbyte_per_s=100\n",
 }
 
@@ -255,6 +257,8 @@ WRONG = [
     ("rdma", "pingpong", {"pingpong", "datagrams"}),
     ("rdma", "rping_to", {"connection-manager"}),
     ("rdma", "perftest", {"bandwidth", "latency"}),
+    ("rdma", "make_key", {"mpi"}),
+    ("rdma", "mpi", {"mpi"}),
     ("rdma", "memory", {"memory-limit"}),
 ]
 
