@@ -35,7 +35,9 @@ def test_the_documented_cases_are_those_of_the_suites() -> None:
 
 
 def test_every_case_of_a_suite_says_what_it_proves_by_which_rule_and_how_to_mend_it() -> None:
-    cases = [case for name in bundled_suites() for case in load_suite(FOLDER / name, registry.known(), name).cases or ()]
+    cases = [
+        case for name in bundled_suites() for case in load_suite(FOLDER / name, registry.known(), name).cases or ()
+    ]
     assert len(cases) > 500
     assert [case.key for case in cases if not (case.description and case.rule and case.mend)] == []
     counts = Counter(case.priority for case in cases)
