@@ -1,12 +1,13 @@
 """LTP cases in one QEMU machine: lisa-ci's runner beside the same commands in one shell loop there, and kirk 4.2.
 
-    python benchmarks/ltp.py IMAGE [--count 200] [--rounds 3] [--ltp FOLDER] [--kirk 200]
+    python benchmarks/ltp.py IMAGE [--count 200] [--rounds 3] [--ltp FOLDER] [--wait MS] [--kirk 200]
 
 Without --ltp (an LTP that is installed in a folder of this host, as /opt/ltp is), a stand-in takes its place, because
 no package of Debian 12 holds LTP: benchmarks/ltp_standin.c, one program that does what LTP's library does around a
 test and prints its lines, under COUNT names. The loop has the least that gives the same answers: for each line of the
 runtest file `sh -c` with LTP's environment, output into a file of its own, the exit status told. --kirk N runs the
-first N lines by kirk over the same SSH server; 0 leaves it out.
+first N lines by kirk over the same SSH server; 0 leaves it out. A stand-in does as little as a test can; with --wait
+each takes so many milliseconds longer, as tests do that wait, sleep or loop.
 """
 
 from __future__ import annotations
@@ -57,8 +58,11 @@ rm -rf "$out"
 """
 
 
-def make_ltp(folder: Path, count: int, installed: Path | None) -> None:
-    """An LTP in ``folder``, with a runtest file of ``count`` lines: the stand-in, or what is installed."""
+def make_ltp(folder: Path, count: int, installed: Path | None, wait: int) -> None:
+    """An LTP in ``folder``, with a runtest file of ``count`` lines: the stand-in, or what is installed.
+
+    Each stand-in waits for ``wait`` milliseconds beside what it does.
+    """
     (folder / "runtest").mkdir(parents=True)
     programs = folder / "testcases/bin"
     if installed is not None:
@@ -69,7 +73,7 @@ def make_ltp(folder: Path, count: int, installed: Path | None) -> None:
         programs.mkdir(parents=True)
         source = Path(__file__).with_name("ltp_standin.c")
         subprocess.run(["gcc", "-O2", "-static", "-o", programs / "call", source], check=True)
-        lines = [f"call{number:03} call{number:03}" for number in range(count)]
+        lines = [f"call{number:03} call{number:03}" + (f" {wait}" if wait else "") for number in range(count)]
         for line in lines:
             (programs / line.split()[0]).symlink_to("call")
     (folder / "runtest" / RUNTEST).write_text("".join(f"{line}\n" for line in lines))
@@ -180,12 +184,13 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ltp", type=Path, help="an LTP that is installed on this host")
+    parser.add_argument("--wait", type=int, default=0, help="milliseconds that each stand-in waits as well")
     parser.add_argument("--kirk", type=int, default=200, help="cases for kirk")
     options = parser.parse_args()
     path = options.image.resolve()
     subject = Subject(image=image.resolve(ImageSource(path=str(path)), path.parent))
     with tempfile.TemporaryDirectory(prefix="lisa-ci-ltp-") as folder:
-        make_ltp(Path(folder) / "ltp", options.count, options.ltp)
+        make_ltp(Path(folder) / "ltp", options.count, options.ltp, options.wait)
         lease = Lease(
             owner="benchmark",
             leg="ltp",

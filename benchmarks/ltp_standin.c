@@ -1,6 +1,7 @@
 /* A test as LTP's library runs one, for machines where LTP itself cannot be had: the same steps (read the kernel's config,
  * make a folder, run the checks in a child with a time limit, sum up) and the same lines. It is no part of LTP, and has
- * none of its code. Called as callN it checks the error contract of a few system calls, another few for another N. */
+ * none of its code. Called as callN it checks the error contract of a few system calls, another few for another N; an
+ * argument is how many milliseconds it waits besides, as a test does that takes that long. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -87,7 +88,7 @@ int main(int argc, char **argv)
 	pid_t child;
 
 	name = name ? name + 1 : argv[0];
-	number = argc > 1 ? atoi(argv[1]) : atoi(name + strcspn(name, "0123456789"));
+	number = atoi(name + strcspn(name, "0123456789"));
 	counts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (counts == MAP_FAILED || uname(&host))
 		return 2;
@@ -106,6 +107,8 @@ int main(int argc, char **argv)
 		setpgid(0, 0);
 		alarm(30);
 		checks(name, number);
+		if (argc > 1)
+			usleep(1000 * atoi(argv[1]));
 		exit(0);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child || status)
