@@ -1,3 +1,4 @@
+#!/bin/sh
 # Installs what a machine lacks of the packages that it is told: "apt:fio dnf:fio ...", one argument each, of which its
 # package manager takes its own. Prints "added NAME" and "lacks NAME: WHY"; exits 1 where nothing can be had.
 LC_ALL=C
