@@ -210,7 +210,9 @@ class TestOneMachine:
         assert guest.sh("echo here") == "here"
 
     def test_a_console_without_end_is_stopped(self, guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(life, "MOST_CONSOLE_BYTES", len(guest.console()) + 200_000)
+        begin = len(guest.console())
+        # Beyond the room comes what is printed until somebody looks: a quarter of a megabyte on a quick host.
+        monkeypatch.setattr(life, "MOST_CONSOLE_BYTES", begin + 1_000_000)
         lost = guest.loses("yes flood >/dev/ttyS0", within=30)
         assert lost.loss is Loss.CONSOLE_FLOOD
         assert re.search(r"its console printed more than 0\.\d+ MiB", lost.message)
@@ -220,7 +222,7 @@ class TestOneMachine:
         assert len(guest.console()) == size, "it is stopped"
         guest.restore()
         assert guest.loses("yes flood >/dev/ttyS0", within=15).loss is Loss.CONSOLE_FLOOD
-        assert len(guest.console()) - size < 200_000, "there is less room after a restore"
+        assert len(guest.console()) - size < size - begin, "there is less room after a restore"
         guest.restore()
 
     def test_a_crash_kernel_is_not_cut_short(self, guest: Guest) -> None:
