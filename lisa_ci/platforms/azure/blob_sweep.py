@@ -21,7 +21,7 @@ from lisa_ci.model import Leftover
 from lisa_ci.platforms.azure import names
 from lisa_ci.platforms.azure.client import Subscription
 from lisa_ci.platforms.azure.image_blob import WHOLE, opened, opened_blob, told
-from lisa_ci.platforms.azure.sweep import IsAlive, due, lease_end
+from lisa_ci.platforms.azure.sweep import IsAlive, due, is_ours, lease_end
 from lisa_ci.platforms.azure.upload import code_of, reason
 
 _PREFIX: Final = f"{names.PREFIX}-"
@@ -63,12 +63,11 @@ def search(
 def _listed(azure: Subscription, place: Container, *, now: datetime, is_alive: IsAlive) -> Sequence[FoundBlob]:
     with told(place, "list images"), opened(azure, place) as container:
         rows = list(container.list_blobs(name_starts_with=f"{place.prefix}{_PREFIX}", include=["metadata"]))
-    return [_judged(place, row, now=now, is_alive=is_alive) for row in rows if _is_ours(row)]
-
-
-def _is_ours(row: BlobProperties) -> bool:
-    tags = names.from_metadata(row.metadata or {})
-    return names.OWNER in tags and names.DELETE_AFTER in tags
+    return [
+        _judged(place, row, now=now, is_alive=is_alive)
+        for row in rows
+        if is_ours(names.from_metadata(row.metadata or {}))
+    ]
 
 
 def _judged(place: Container, row: BlobProperties, *, now: datetime, is_alive: IsAlive) -> FoundBlob:

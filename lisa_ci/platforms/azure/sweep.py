@@ -57,10 +57,11 @@ def search(azure: Subscription, *, now: datetime, is_alive: IsAlive) -> Sequence
     listing, wanted = azure.resources.resource_groups, f"tagName eq '{names.OWNER}'"
     groups = azure.asked(lambda: list(listing.list(filter=wanted)), "list resource groups")
     locks = _locks(azure)
-    return [_judged(azure, group, locks, now=now, is_alive=is_alive) for group in groups if _is_ours(group.tags or {})]
+    return [_judged(azure, group, locks, now=now, is_alive=is_alive) for group in groups if is_ours(group.tags or {})]
 
 
-def _is_ours(tags: Mapping[str, str]) -> bool:
+def is_ours(tags: Mapping[str, str]) -> bool:
+    """Whether what bears these tags is a leg's, with a lease."""
     return names.OWNER in tags and names.DELETE_AFTER in tags
 
 
@@ -167,7 +168,7 @@ def _begin(azure: Subscription, one: Found) -> Any:
 
     def begin() -> Any:
         now = groups.get(one.name)
-        if (now.tags or {}).get(names.OWNER) != one.owner or not _is_ours(now.tags or {}):
+        if (now.tags or {}).get(names.OWNER) != one.owner or not is_ours(now.tags or {}):
             return None
         return groups.begin_delete(
             one.name, force_deletion_types="Microsoft.Compute/virtualMachines", polling=azure.steps()
