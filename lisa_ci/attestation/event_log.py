@@ -17,6 +17,7 @@ from enum import IntEnum
 from typing import Final
 
 from lisa_ci.attestation.evidence import Reader, Refused, must_be_zero, shown
+from lisa_ci.attestation.systemd_log import Extension
 
 MAX_LOG_BYTES: Final = 16 << 20
 MAX_EVENTS: Final = 65_536
@@ -98,23 +99,26 @@ def parse_event_log(data: bytes) -> EventLog:
     return EventLog(banks=tuple(sizes), locality=locality, events=tuple(events))
 
 
-def replay(log: EventLog, bank: str) -> Mapping[int, bytes]:
-    """Each PCR that the log extends, as it must be after it. KeyError where the log has no such bank."""
+def replay(log: EventLog, bank: str, later: Sequence[Extension] = ()) -> Mapping[int, bytes]:
+    """Each PCR that the log extends, and ``later`` what ran after it, as it must be by now.
+
+    KeyError where the log, or one of the later ones, has no such bank.
+    """
     if bank not in log.banks:
         raise KeyError(bank)
     size = hashlib.new(bank).digest_size
     values: dict[int, bytes] = {0: bytes(size - 1) + bytes([log.locality])} if log.locality else {}
-    for event in log.events:
-        if event.is_extended:
-            before = values.get(event.pcr, bytes(size))
-            values[event.pcr] = hashlib.new(bank, before + event.digests[bank]).digest()
+    logged = [Extension(pcr=event.pcr, digests=event.digests) for event in log.events if event.is_extended]
+    for extension in (*logged, *later):
+        before = values.get(extension.pcr, bytes(size))
+        values[extension.pcr] = hashlib.new(bank, before + extension.digests[bank]).digest()
     return values
 
 
-def differences(log: EventLog, bank: str, pcrs: Mapping[int, bytes]) -> Sequence[str]:
-    """One sentence for each PCR that the log extends and that has another value; ``pcrs`` are the TPM's own."""
+def differences(log: EventLog, bank: str, pcrs: Mapping[int, bytes], later: Sequence[Extension] = ()) -> Sequence[str]:
+    """One sentence for each PCR that is extended and has another value; ``pcrs`` are the TPM's own."""
     found = []
-    for pcr, value in sorted(replay(log, bank).items()):
+    for pcr, value in sorted(replay(log, bank, later).items()):
         has = pcrs.get(pcr)
         if has != value:
             said = "is not told" if has is None else f"is {shown(has)}"

@@ -10,13 +10,14 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from lisa_ci.attestation import event_log, ima
+from lisa_ci.attestation import event_log, ima, systemd_log
 from lisa_ci.attestation.event_log import EventLog
 from lisa_ci.attestation.evidence import Refused, shown
+from lisa_ci.attestation.systemd_log import Extension
 from lisa_ci.errors import MachineLostError
 from lisa_ci.events import Emit
 from lisa_ci.model import Case, Outcome, Result, Suite, Timeouts
@@ -33,6 +34,8 @@ kernel=/sys/kernel/security
 tpm=/sys/class/tpm/tpm0
 [ -e "$kernel/ima" ] || [ -e "$kernel/tpm0" ] || mount -t securityfs none "$kernel" 2>/dev/null
 [ ! -r "$kernel/tpm0/binary_bios_measurements" ] || echo "log=$(pack "$kernel/tpm0/binary_bios_measurements")"
+[ ! -r /run/log/systemd/tpm2-measure.log ] || echo "systemd=$(pack /run/log/systemd/tpm2-measure.log)"
+for file in /sys/firmware/efi/efivars/StubInfo-4a67b082-*; do [ ! -e "$file" ] || echo stub=; done
 for bank in sha1 sha256; do
   for file in "$tpm/pcr-$bank"/*; do
     [ ! -r "$file" ] || echo "pcr=$bank ${file##*/} $(cat "$file")"
@@ -63,9 +66,14 @@ echo "end="
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the machine told. ``log`` and ``ima_list`` are None where it has none; a variable's value is bare."""
+    """What the machine told. The logs are None where it has none; a variable's value is bare.
+
+    ``has_stub``: systemd's stub started the kernel.
+    """
 
     log: bytes | None = None
+    systemd_log: bytes | None = None
+    has_stub: bool = False
     ima_list: bytes | None = None
     pcrs: Mapping[str, Mapping[int, bytes]] = field(default_factory=dict)
     variables: Mapping[str, bytes] = field(default_factory=dict)
@@ -102,6 +110,8 @@ def _facts(machine: Machine, timeouts: Timeouts) -> Facts | Refused:
 def read_facts(text: str) -> Facts:
     """The facts in what ``FACTS`` printed; Refused for a line that cannot be unpacked."""
     log: bytes | None = None
+    systemd: bytes | None = None
+    has_stub = False
     ima_list: bytes | None = None
     pcrs: dict[str, dict[int, bytes]] = {}
     variables: dict[str, bytes] = {}
@@ -110,6 +120,10 @@ def read_facts(text: str) -> Facts:
         match name:
             case "log":
                 log = _unpacked(value, event_log.MAX_LOG_BYTES)
+            case "systemd":
+                systemd = _unpacked(value, systemd_log.MAX_LOG_BYTES)
+            case "stub":
+                has_stub = True
             case "ima":
                 ima_list = _unpacked(value, ima.MAX_LIST_BYTES)
             case "pcr":
@@ -121,7 +135,7 @@ def read_facts(text: str) -> Facts:
                 variables[variable] = _unpacked(packed, _MAX_VALUE_BYTES)[4:]  # its attributes come first
             case _:
                 pass
-    return Facts(log=log, ima_list=ima_list, pcrs=pcrs, variables=variables)
+    return Facts(log=log, systemd_log=systemd, has_stub=has_stub, ima_list=ima_list, pcrs=pcrs, variables=variables)
 
 
 def _unpacked(text: str, limit: int) -> bytes:
@@ -174,9 +188,27 @@ def _check_bank(bank: str) -> Callable[[Facts], list[str]]:
             raise _Skip(f"the TPM has no bank of {bank}")
         if bank not in log.banks:
             return [f"the log has no digests of {bank}, and the TPM has such a bank"]
-        return list(event_log.differences(log, bank, facts.pcrs[bank]))
+        return list(event_log.differences(log, bank, facts.pcrs[bank], _later(log, bank, facts)))
 
     return check
+
+
+def _later(log: EventLog, bank: str, facts: Facts) -> Sequence[Extension]:
+    """What systemd extended since the firmware's log ended: by its own log, else as far as its phases explain it."""
+    if facts.systemd_log is not None:
+        found = systemd_log.parse_systemd_log(facts.systemd_log)
+        if any(bank not in extension.digests for extension in found):
+            raise Refused(f"systemd's log has no digests of {bank}, and the TPM has such a bank")
+        return found
+    if not facts.has_stub:
+        return ()
+    has = facts.pcrs[bank].get(systemd_log.PHASE_PCR)
+    explained = (
+        phases
+        for phases in systemd_log.possible_phases()
+        if event_log.replay(log, bank, phases).get(systemd_log.PHASE_PCR) == has
+    )
+    return next(explained, ())
 
 
 def _check_separators(facts: Facts) -> list[str]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
+import json
+import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -14,8 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lisa_ci.attestation.event_log import driver_variables, parse_event_log
+from lisa_ci.attestation.event_log import ALGORITHMS, driver_variables, parse_event_log
 from lisa_ci.attestation.evidence import Refused
+from lisa_ci.attestation.systemd_log import parse_systemd_log
 from lisa_ci.errors import MachineLostError
 from lisa_ci.model import Case, Completed, Outcome, Result, Suite, Timeouts
 from lisa_ci.scenarios.measured_boot import Facts, MeasuredBootScenario, read_facts
@@ -32,7 +37,7 @@ REAL = Facts(log=LOG, ima_list=IMA, pcrs=PCRS, variables=VARIABLES)
 
 
 def packed(data: bytes) -> str:
-    return base64.b64encode(gzip.compress(data)).decode()
+    return base64.b64encode(gzip.compress(data, mtime=0)).decode()
 
 
 def printed(facts: Facts) -> str:
@@ -40,6 +45,8 @@ def printed(facts: Facts) -> str:
     lines += [f"variable={name} {packed(bytes(4) + data)}" for name, data in facts.variables.items()]
     lines += [f"log={packed(facts.log)}"] if facts.log is not None else []
     lines += [f"ima={packed(facts.ima_list)}"] if facts.ima_list is not None else []
+    lines += [f"systemd={packed(facts.systemd_log)}"] if facts.systemd_log is not None else []
+    lines += ["stub="] if facts.has_stub else []
     return "\n".join([*lines, "end=", ""])
 
 
@@ -111,6 +118,77 @@ def test_a_lie_is_found_by_the_cases_that_are_about_it_and_by_no_other(
     facts: Facts, expected: dict[str, Outcome]
 ) -> None:
     assert not_passed(facts) == expected
+
+
+def extended(pcrs: Mapping[str, Mapping[int, bytes]], pcr: int, *texts: str) -> Mapping[str, Mapping[int, bytes]]:
+    """The PCRs after the hashes of some texts went into one."""
+    after = {bank: dict(values) for bank, values in pcrs.items()}
+    for bank, values in after.items():
+        for text in texts:
+            values[pcr] = hashlib.new(bank, values[pcr] + hashlib.new(bank, text.encode()).digest()).digest()
+    return after
+
+
+def record(pcr: int, text: str) -> bytes:
+    """A record of systemd's log, in the form of its version 257."""
+    digests = [{"hashAlg": bank, "digest": hashlib.new(bank, text.encode()).hexdigest()} for bank in ("sha1", "sha256")]
+    content = {"eventType": "phase", "string": text}
+    return (
+        b"\x1e" + json.dumps({"pcr": pcr, "digests": digests, "content_type": "systemd", "content": content}).encode()
+    )
+
+
+def event(pcr: int, text: str) -> bytes:
+    """An event of the loader (EV_IPL) for the end of the log, in each of its banks."""
+    ids = {name: number for number, name in ALGORITHMS.items()}
+    banks = parse_event_log(LOG).banks
+    digests = b"".join(struct.pack("<H", ids[bank]) + hashlib.new(bank, text.encode()).digest() for bank in banks)
+    return struct.pack("<III", pcr, 0xD, len(banks)) + digests + struct.pack("<I", len(text)) + text.encode()
+
+
+UNIFIED = replace(
+    REAL,
+    log=LOG + event(11, "k"),
+    has_stub=True,
+    pcrs=extended({b: {**v, 11: bytes(len(v[0]))} for b, v in PCRS.items()}, 11, "k"),
+)
+"""As a unified kernel image starts: its stub measures it into PCR 11."""
+BANKS = {"sha1": F, "sha256": F}
+NV_RECORD = b'\x1e{"nv_index": 30474705, "digests": [], "content": {}}\n'
+PHASED = extended(UNIFIED.pcrs, 11, "sysinit", "ready")
+IDENTIFIED = extended(PHASED, 15, "machine-id:1")
+RECORDS = record(11, "sysinit") + record(11, "ready") + NV_RECORD + record(15, "machine-id:1")
+UNIFIED_WORLDS: list[tuple[str, Facts, dict[str, Outcome]]] = [
+    ("nothing of systemd's has run", UNIFIED, {}),
+    ("the phases of a start", replace(UNIFIED, pcrs=PHASED), {}),
+    ("those of an initrd too", replace(UNIFIED, pcrs=extended(UNIFIED.pcrs, 11, "enter-initrd", "leave-initrd")), {}),
+    ("no stub that would lead to phases", replace(UNIFIED, pcrs=PHASED, has_stub=False), BANKS),
+    ("phases in another order", replace(UNIFIED, pcrs=extended(UNIFIED.pcrs, 11, "ready", "sysinit")), BANKS),
+    ("something that is no phase", replace(UNIFIED, pcrs=extended(PHASED, 11, "rootkit")), BANKS),
+    ("all in systemd's log", replace(UNIFIED, pcrs=IDENTIFIED, systemd_log=RECORDS), {}),
+    ("a record is gone", replace(UNIFIED, pcrs=IDENTIFIED, systemd_log=RECORDS[RECORDS.index(b"\x1e", 1) :]), BANKS),
+    ("one is not in the log", replace(UNIFIED, pcrs=extended(IDENTIFIED, 15, "x"), systemd_log=RECORDS), BANKS),
+    ("the log is cut", replace(UNIFIED, pcrs=IDENTIFIED, systemd_log=RECORDS[:-9]), BANKS),
+    ("a record without digests", replace(UNIFIED, pcrs=PHASED, systemd_log=b'\x1e{"pcr": 11}'), BANKS),
+    ("a record of no PCR there is", replace(UNIFIED, pcrs=PHASED, systemd_log=record(24, "x")), BANKS),
+    ("a log of other hashes", replace(UNIFIED, pcrs=PHASED, systemd_log=b'\x1e{"pcr":11,"digests":[]}'), BANKS),
+    ("a log that is no object", replace(UNIFIED, pcrs=PHASED, systemd_log=b"\x1e[]"), BANKS),
+]
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"), [row[1:] for row in UNIFIED_WORLDS], ids=[row[0] for row in UNIFIED_WORLDS]
+)
+def test_what_systemd_measured_later_is_replayed_behind_the_firmware_s_log(
+    facts: Facts, expected: dict[str, Outcome]
+) -> None:
+    assert not_passed(facts) == expected
+
+
+@given(st.binary(max_size=200))
+def test_any_log_of_systemd_s_is_read_or_refused(data: bytes) -> None:
+    with suppress(Refused):
+        assert all(extension.pcr in range(24) for extension in parse_systemd_log(b"\x1e" + data))
 
 
 def test_a_log_whose_text_was_changed_replays_and_is_found_all_the_same() -> None:
