@@ -19,9 +19,11 @@ SIZE_MIB: Final = 1024
 ESP_START_MIB: Final = 1
 ESP_MIB: Final = 63
 ROOT_START_MIB: Final = ESP_START_MIB + ESP_MIB
-# On emulation, the self-tests of ciphers and the set-up of nested virtualisation take a third of the boot.
+# On emulation, the self-tests of ciphers and the set-up of nested virtualisation take a third of the boot, and a kernel
+# that tries its timer on a busy host gives up (it does not where it knows the hypervisor).
 COMMAND_LINE: Final = (
     "root=UUID={root} rw console=tty0 console=ttyS0,115200 cryptomgr.notests modprobe.blacklist=kvm_amd,kvm_intel"
+    " no_timer_check"
 )
 
 _BOOT_CODE_BYTES: Final = 440  # of the first sector; the partition table's protective entry follows

@@ -26,6 +26,8 @@ from lisa_ci.platforms.qemu.platform import QemuMachines
 from lisa_ci.platforms.qemu.snapshot import Snapshots
 from lisa_ci.protocols import Machine, SupportsDiagnosis, SupportsSnapshot
 
+pytestmark = pytest.mark.alone
+
 SOON = timedelta(seconds=60)
 # kexec_file_load(kernel, no initrd, length and text of the command line, KEXEC_FILE_ON_CRASH | KEXEC_FILE_NO_INITRAMFS)
 LOAD_CRASH_KERNEL = """

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from lisa_ci.errors import Loss
-from lisa_ci.faults import DEADLY, OF_LOSS, Fault, deadly, is_proof, of_result, of_run, unallowed
+from lisa_ci.faults import DEADLY, NO_TIMER, OF_LOSS, Fault, deadly, is_proof, of_result, of_run, unallowed
 from lisa_ci.model import Category, Finding, Outcome, Result, Run
 
 JUDGED = Run(
@@ -77,6 +77,17 @@ def test_only_what_the_world_took_may_run_again(run: Run, loss: Loss | None, fau
 def test_allowed_and_harmless_findings_are_no_trouble() -> None:
     told = [found(Category.WARNING, "known"), found(Category.OOM_KILL), found(Category.OOPS)]
     assert [each.category for each in unallowed(told)] == [Category.OOPS]
+
+
+def test_a_panic_for_lack_of_a_timer_is_the_doing_of_what_emulates_it() -> None:
+    """Debian's 6.1.192 on QEMU 7.2 beside so much other work that the timer did not tick within its test."""
+    told = replace(found(Category.PANIC), title=f"Kernel panic: {NO_TIMER}  Boot with apic=debug and send a report.")
+    run = replace(NO_MACHINE, findings=(told,))
+    assert (deadly([told]), of_run(run), is_proof(run, ERRORED)) == (None, Fault.WORLD, False)
+    assert unallowed([told]) == ()
+    assert of_run(replace(run, findings=(told, found(Category.PANIC)))) is Fault.IMAGE
+    for other in (replace(told, category=Category.WARNING), replace(told, case="boot#a")):
+        assert unallowed([other]) == (other,)
 
 
 def test_the_first_deadly_finding_is_told() -> None:

@@ -14,6 +14,7 @@ from lisa_ci.errors import LisaCiError, PipelineError, ProvisioningError
 from lisa_ci.events import Emit
 from lisa_ci.model import Access, Lease, Leftover, Profile, Receipt, Subject, Timeouts, WayIn
 from lisa_ci.platforms.azure import containers, identity, record, runner
+from lisa_ci.signals import signals_held
 
 if TYPE_CHECKING:
     from lisa_ci.platforms.azure.client import Subscription
@@ -66,7 +67,8 @@ class AzurePlatform:
         self, profile: Profile, subject: Subject, access: Access, lease: Lease, *, timeouts: Timeouts, emit: Emit
     ) -> Iterator[AzureMachines]:
         """One resource group for each place that is tried; all of them are gone, or told of, at the end."""
-        from lisa_ci.platforms.azure.provisioning import Provisioning  # noqa: PLC0415 - it loads the SDK
+        with signals_held():  # the import system drops an interrupt that meets one of its callbacks
+            from lisa_ci.platforms.azure.provisioning import Provisioning  # noqa: PLC0415 - it loads the SDK
 
         problems = self.problems(profile)
         if problems:

@@ -7,6 +7,7 @@ a guest hangs or QEMU aborts. In all three the machine is emulated: right, but s
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -88,7 +89,8 @@ def acceleration_of(arch: Arch, emit: Emit) -> Acceleration:
 def find_acceleration(emulator: str, emit: Emit, *, device: Path = DEVICE) -> Acceleration:
     """The acceleration for this host, with a warning where it is emulation.
 
-    Permissions are looked at each time; the trial's verdict is remembered until the host boots or QEMU changes.
+    Permissions are looked at each time; the trial's verdict is remembered until the host boots, or QEMU or the trial
+    changes.
     """
     found = judge_open(_open_error(device)) or _remembered_trial(emulator)
     if found.accelerator is Accelerator.TCG:
@@ -162,7 +164,8 @@ def _open_error(device: Path) -> int | None:
 
 
 def _remembered_trial(emulator: str) -> Acceleration:
-    key = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {version(emulator)}"
+    guest = hashlib.sha256(payload()).hexdigest()[:16]
+    key = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {version(emulator)} {guest}"
     memory = image.cache_folder() / "acceleration.json"
     with suppress(OSError, ValueError, TypeError, KeyError):
         found = json.loads(memory.read_bytes()[:_CACHE_LIMIT_BYTES])

@@ -18,6 +18,8 @@ TAIL_BYTES: Final = 64 << 10
 _BLOCK: Final = re.compile(rb"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 _ED25519: Final = re.compile(rb"ssh-ed25519 (AAAAC3NzaC1lZDI1NTE5[A-Za-z0-9+/]{48})")
 _ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b.")
+# A kernel says so where it stays there; one that will reboot by itself does not.
+_PANIC_END: Final = re.compile(rb"---\[ end Kernel panic - not syncing: ([^\r\n]{0,200}?)\s*\]---")
 _LINES_LOOKED_AT: Final = 200
 _NO_BOOT: Final = (b"No bootable device", b"No bootable option or device was found")
 _REFUSED: Final = re.compile(rb"failed to (?:load|start) Boot[^\r\n]{0,400}: (Access Denied|Security Violation)")
@@ -42,6 +44,12 @@ def why_no_boot(console: bytes) -> str | None:
     if found is None or refused is None:
         return found
     return f"{refused[1].decode()}: Secure Boot, and the boot loader is not signed by a key it trusts"
+
+
+def end_of_boot(console: bytes) -> str | None:
+    """The message of a kernel that panicked and stays there; None where there is none."""
+    found = _PANIC_END.search(console)
+    return " ".join(neutral(found[1].decode(errors="replace")).split()) if found else None
 
 
 def last_lines(console: bytes, count: int = 5) -> list[str]:

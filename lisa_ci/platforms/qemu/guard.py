@@ -57,7 +57,7 @@ class Guard:
         The kernel kills it when the guard dies, whatever kills that.
         """
         line = shlex.join((*process.dies_with(self._process.pid), *command))
-        (self.scratch.folder / "command").write_text(f"{beside}exec {line}\n")
+        (self.scratch.folder / scratch.COMMAND_FILE).write_text(f"{beside}exec {line}\n")
         self._tell("start")
 
     def keep(self, left: timedelta) -> None:

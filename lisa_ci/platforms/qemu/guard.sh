@@ -15,6 +15,9 @@ finish() {
     [ -z "$qemu" ] || kill -KILL "$qemu" 2>/dev/null
     wait
     if [ -f "$folder/lease.json" ]; then # only ever what lisa-ci marked as its own
+        for entry in "$folder"/* "$folder"/.[!.]*; do # the lease last: a sweep knows by it whose this is
+            [ "${entry##*/}" = lease.json ] || rm -rf -- "$entry"
+        done
         rm -rf -- "$folder"
         rm -f -- "$link"
         # Who kept the machine is gone, and left the folder around ours for it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,8 +14,11 @@ from lisa_ci.platforms.qemu.acceleration import Accelerator
 from lisa_ci.platforms.qemu.qmp import Qmp
 
 _POLL_SECONDS: Final = 0.05
+_ROOM_POLL_SECONDS, _ROOM_POLLS = 0.2, 300
 _PERIPHERALS: Final = "/machine/peripheral"
 _HINT: Final = "its profile needs 'hotplug: true'"
+# "gen code size USED/ROOM", of x-query-jit (since QEMU 6.2).
+_CODE: Final = re.compile(r"^gen code size\s+(\d+)/(\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +43,16 @@ class HotAdd:
         return tuple(self._added)
 
     def add_processor(self) -> str:
-        """One thread more, in the first free place. ProvisioningError where there is none."""
+        """One thread more, in the first free place. ProvisioningError where there is none.
+
+        An emulated machine may have to work for a while first (see ``_is_code_room_full``); it has a minute.
+        """
         places: list[dict[str, Any]] = self._qmp.execute("query-hotpluggable-cpus") if self._has_room else []
         free = [place for place in places if "qom-path" not in place]
         if not free:
             raise ProvisioningError("the machine has no room for a processor", hint=_HINT)
+        if self._accelerator is Accelerator.TCG:
+            self._await_code_room()
         place = min(free, key=lambda place: sorted(place["props"].items()))
         name = self._next("processor")
         self._qmp.execute("device_add", {"driver": place["type"], "id": name, **place["props"]})
@@ -89,6 +98,30 @@ class HotAdd:
         if added.backend:
             self._qmp.execute("object-del", {"id": added.backend})
         return True
+
+    def _await_code_room(self) -> None:
+        """QEMU empties the room when it is full, which a machine that works brings about within seconds."""
+        for _ in range(_ROOM_POLLS):
+            if not self._is_code_room_full():
+                return
+            time.sleep(_ROOM_POLL_SECONDS)
+        raise ProvisioningError(
+            "a processor added now could end QEMU: its room for translated code is nearly full, and stayed so for "
+            f"{_ROOM_POLLS * _ROOM_POLL_SECONDS:g} s",
+            hint="add processors while the machine works; a restore empties the room as well",
+        )
+
+    def _is_code_room_full(self) -> bool:
+        """A new emulated processor may find no place for its code, at which QEMU aborts (tcg_region_initial_alloc).
+
+        The room has eight parts for each processor that may ever be, and each that is there holds one (tcg/region.c);
+        seen with 7.2 after six minutes of storage tests.
+        """
+        try:
+            told = _CODE.search(self._qmp.execute("x-query-jit")["human-readable-text"])
+        except (ProvisioningError, KeyError, TypeError):
+            return False
+        return told is not None and int(told[1]) * 8 >= int(told[2]) * 7
 
     def _next(self, kind: str) -> str:
         self._made += 1

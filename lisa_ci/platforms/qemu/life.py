@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from lisa_ci.errors import Loss
+from lisa_ci.faults import NO_TIMER
 from lisa_ci.model import Death
 from lisa_ci.platforms.qemu import console_text
 from lisa_ci.platforms.qemu.guard import Guard
@@ -87,9 +88,11 @@ class Life:
             return self._flood() or self._no_boot()
         if panicked_at is not None:
             self._await_end_of_panic(panicked_at + _PANIC_TEXT_SECONDS)
-        elif found.loss is Loss.DESTROYED and not self._qmp.is_connected:
+            # Meanwhile it may have rebooted, as kernel.panic=-1 asks: that is part of the story.
+            return death_of(self._signs, "", is_connected=True) or found
+        if found.loss is Loss.DESTROYED and not self._qmp.is_connected:
             return death_of(self._signs, self._guard.last_error(), is_connected=False)
-        elif found.loss is Loss.REBOOT and self._has_told_of_panic():
+        if found.loss is Loss.REBOOT and self._has_told_of_panic():
             return Death(loss=Loss.PANIC, why="its kernel panicked, and it rebooted")
         return found
 
@@ -129,6 +132,19 @@ class Life:
         self._console_at_begin = self._console_began
 
     @property
+    def is_without_timer(self) -> bool:
+        """The kernel gave up at its test of the timer, which a host that is too busy to emulate makes it fail."""
+        found = None if self._was_up else console_text.end_of_boot(self._said())
+        return found is not None and found.startswith(NO_TIMER)
+
+    def start_again(self) -> None:
+        """Reset a machine that never came up. MachineLostError."""
+        self._qmp.execute("system_reset")
+        self._console_began = self._console_bytes()
+        with self._lock:
+            self._signs = Signs()
+
+    @property
     def has_panicked(self) -> bool:
         """QEMU or the console told of a panic since the last login."""
         return self._signs.panicked_at is not None or self._has_told_of_panic()
@@ -157,16 +173,27 @@ class Life:
     def _no_boot(self) -> Death | None:
         if self._was_up:
             return None
-        found = console_text.why_no_boot(console_text.read_tail(self.console))
-        return Death(loss=Loss.DESTROYED, why=f"its firmware says '{found}'") if found else None
+        console = self._said()
+        if found := console_text.why_no_boot(console):
+            return Death(loss=Loss.DESTROYED, why=f"its firmware says '{found}'")
+        if found := console_text.end_of_boot(console):
+            return Death(loss=Loss.PANIC, why=f"its kernel panicked while it booted: {found}")
+        return None
 
     def _has_told_of_panic(self) -> bool:
+        return self._has_told(_PANIC_BEGIN)
+
+    def _has_told(self, text: bytes) -> bool:
+        return text in self._said()
+
+    def _said(self) -> bytes:
+        """The console's text since the last login, restore or second start."""
         size = min(self._console_bytes() - self._console_began, _LOOKED_THROUGH_BYTES)
-        return size > 0 and _PANIC_BEGIN in console_text.read_tail(self.console, size)
+        return console_text.read_tail(self.console, size) if size > 0 else b""
 
     def _await_end_of_panic(self, deadline: float) -> None:
-        """The panic device speaks first, the console has the reason a moment later."""
-        while _PANIC_END not in console_text.read_tail(self.console) and time.monotonic() < deadline:
+        """The panic device speaks first, the console has the reason a moment later; a reset ends the text early."""
+        while not (self._signs.has_reset or self._has_told(_PANIC_END)) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
 
 

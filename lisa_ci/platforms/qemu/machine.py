@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,9 @@ _NAME: Final = (
     r"""echo "$1" >/proc/sys/kernel/hostname && echo "$1" >/etc/hostname && echo "127.0.1.1 $1" >>/etc/hosts"""
 )
 _UNNAMED: Final = "the machine takes no host name of its own"
+_NO_TIMER: Final = (
+    "this host was too busy to emulate a timer, and the kernel gave up for lack of one; the machine is started again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,17 +258,29 @@ def _log_in(builder: Builder, port: int, life: Life, *, timeouts: Timeouts, emit
     deadline = time.monotonic() + timeouts.boot.total_seconds()
     try:
         try:
-            machine = _connect(builder, port, life, builder.host_key.public, timeouts.boot, emit=emit)
-        except ProvisioningError as error:
-            # The context tells a wrong host key from the other reasons, which have no second chance.
-            if builder.access.way_in is not WayIn.KEY or not isinstance(error.__context__, WrongKeyError):
+            return _first_login(builder, port, life, deadline, emit=emit)
+        except ProvisioningError:
+            if not life.is_without_timer:
                 raise
-            told = _key_on_console(life, deadline)
-            left = timedelta(seconds=max(1.0, deadline - time.monotonic()))
-            machine = _connect(builder, port, life, told, left, emit=emit)
+            emit(Message(text=_NO_TIMER, level=Level.WARNING, place=builder.leg))
+            life.start_again()
+            return _first_login(builder, port, life, deadline, emit=emit)
     except ProvisioningError as error:
         raise _explained(error, life.console) from error
-    return machine
+
+
+def _first_login(builder: Builder, port: int, life: Life, deadline: float, *, emit: Emit) -> ssh.SshMachine:
+    try:
+        return _connect(builder, port, life, builder.host_key.public, _left(deadline), emit=emit)
+    except ProvisioningError as error:
+        # The context tells a wrong host key from the other reasons, for which there is no other key to try.
+        if builder.access.way_in is not WayIn.KEY or not isinstance(error.__context__, WrongKeyError):
+            raise
+        return _connect(builder, port, life, _key_on_console(life, deadline), _left(deadline), emit=emit)
+
+
+def _left(deadline: float) -> timedelta:
+    return timedelta(seconds=max(1, math.ceil(deadline - time.monotonic())))
 
 
 def _connect(

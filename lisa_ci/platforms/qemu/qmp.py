@@ -43,6 +43,7 @@ class Qmp:
         )  # what the library leaves behind when it is cut off
         self._thread = threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True)
         self._was_connected = False
+        self._asking: asyncio.Task[None] | None = None  # kept, because the loop does not keep it
         self._thread.start()
 
     def connect(self, timeout: timedelta = _GREETING_LIMIT) -> None:
@@ -116,7 +117,17 @@ class Qmp:
         listener = EventListener()
         with self._client.listen(listener):
             async for event in listener:
-                self._take(_event(event))
+                if event["event"] == "STOP":
+                    self._asking = asyncio.create_task(self._tell_stop())
+                else:
+                    self._take(_event(event))
+
+    async def _tell_stop(self) -> None:
+        """A stop, with the state that QEMU is in after it: the event itself does not say why."""
+        with suppress(ExecuteError, QMPError, OSError, EOFError):
+            told = await self._client.execute("query-status")
+            if isinstance(told, dict) and "status" in told:
+                self._take(Event(name="STOP", reason=str(told["status"])[:_REASON]))
 
     def _wait(self, work: Coroutine[Any, Any, T], timeout: timedelta) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

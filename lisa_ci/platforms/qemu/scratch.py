@@ -24,6 +24,7 @@ from lisa_ci.model import SCHEMA, Lease, Leftover
 from lisa_ci.platforms.qemu.command_line import process_mark
 
 LEASE_FILE: Final = "lease.json"
+COMMAND_FILE: Final = "command"
 END_SECONDS: Final = 5.0
 _LEASE_LIMIT_BYTES: Final = 64 << 10
 _UNBORN_SECONDS: Final = 60.0  # a link may point to a folder that is about to be made
@@ -105,11 +106,33 @@ def guarded(scratch: Scratch, guard_pid: int) -> Scratch:
 
 
 def remove(folder: Path, link: Path) -> bool:
-    """Remove folder and link; never raises. True where nothing is left."""
+    """Remove folder and link; never raises. True where nothing is left.
+
+    The lease goes last but for the link: whoever is killed on the way leaves what a sweep knows to be ours.
+    """
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            if entry.name != LEASE_FILE:
+                _remove_entry(entry)
     shutil.rmtree(folder, ignore_errors=True)
+    return _forget(folder, link)
+
+
+def _remove_entry(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            entry.unlink()
+
+
+def _forget(folder: Path, link: Path) -> bool:
+    """Remove the link where its folder is gone; a folder that is left is found again."""
+    if folder.exists():
+        return False
     with suppress(OSError):
         link.unlink()
-    return not folder.exists() and not link.is_symlink()
+    return not link.is_symlink()
 
 
 # ---- finding what is left ------------------------------------------------------------------------------------------
@@ -161,12 +184,12 @@ def _swept_without_lease(link: Path) -> Leftover | None:
         if time.time() - link.lstat().st_mtime < _UNBORN_SECONDS:
             return None
     folder = link.readlink()
-    # Without a lease the folder is not known to be ours: it goes only where it is empty.
+    # Without a lease the folder is not known to be ours: it goes only where nothing is in it but half a lease.
     with suppress(OSError):
+        for half in folder.glob(f".{LEASE_FILE}.*"):
+            half.unlink()
         folder.rmdir()
-    with suppress(OSError):
-        link.unlink()
-    return Leftover(what=f"unfinished scratch folder {folder}", owner="", is_removed=not folder.exists())
+    return Leftover(what=f"unfinished scratch folder {folder}", owner="", is_removed=_forget(folder, link))
 
 
 def _ended(link: Path, lease: LeaseFile) -> Leftover:
@@ -176,8 +199,10 @@ def _ended(link: Path, lease: LeaseFile) -> Leftover:
         for number in (signal.SIGTERM, signal.SIGKILL):
             if _gone_after(lease.guard, number):
                 break
-    for pid in processes_with(process_mark(link.name)):
-        _gone_after(process_name(pid), signal.SIGKILL)
+    # QEMU, and who was killed while it became QEMU: a fork of the guard has the link among its words.
+    for mark in (process_mark(link.name), str(folder / COMMAND_FILE), str(link)):
+        for pid in processes_with(mark):
+            _gone_after(process_name(pid), signal.SIGKILL)
     is_removed = remove(folder, link)
     with suppress(OSError):  # the folder around it was left for this machine; another one's keeps it
         folder.parent.rmdir()

@@ -19,7 +19,10 @@ _ENDED: Final[Mapping[str, Death]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """An event of QEMU, with the part of its data that matters here. ``reason`` is the shutdown's or the error's."""
+    """An event of QEMU, with the part of its data that matters here.
+
+    ``reason`` is the shutdown's or the error's; a stop's is the state that QEMU is in after it.
+    """
 
     name: str
     reason: str = ""
@@ -39,6 +42,7 @@ class Signs:
     panicked_at: float | None = None
     watchdog: bool = False
     ended: str | None = None
+    has_given_up: bool = False
     disk_error: str = ""
 
     def take(self, event: Event, now: float) -> None:
@@ -54,6 +58,8 @@ class Signs:
                 self.panicked_at = None  # many systems reboot by themselves some seconds after a panic
             case "SHUTDOWN":
                 self.ended = event.reason
+            case "STOP" if event.reason == "internal-error":
+                self.has_given_up = True
             case "WATCHDOG":
                 self.watchdog = True
             case "BLOCK_IO_ERROR" if not self.disk_error:
@@ -84,6 +90,11 @@ def death_of(signs: Signs, stderr: str, *, is_connected: bool) -> Death | None:
     if signs.ended is not None or not is_connected:
         return _ENDED.get(signs.ended or "") or Death(
             loss=Loss.DESTROYED, why=f"QEMU ended: {stderr}" if stderr else "QEMU ended without a word"
+        )
+    if signs.has_given_up:
+        return Death(
+            loss=Loss.DESTROYED,
+            why="its processor gave up: an internal error of KVM, as where nested virtualisation is incomplete",
         )
     if signs.disk_error:
         return Death(loss=Loss.DESTROYED, why=f"the host's disk {signs.disk_error}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lisa_ci.platforms.qemu.console_text import host_key, last_lines, read_tail, why_no_boot
+from lisa_ci.platforms.qemu.console_text import end_of_boot, host_key, last_lines, read_tail, why_no_boot
 
 KEY = base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0 " + bytes(range(32))).decode()
 OTHER = base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0 " + bytes(32)).decode()
@@ -70,6 +70,7 @@ def test_no_console_breaks_its_readers(console: bytes) -> None:
     assert all("\x1b" not in line and len(line) <= 200 for line in last_lines(console))
     host_key(console)
     why_no_boot(console)
+    end_of_boot(console)
 
 
 def test_the_tail_is_bounded_and_a_missing_file_is_empty(tmp_path: Path) -> None:

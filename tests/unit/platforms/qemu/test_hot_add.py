@@ -24,6 +24,9 @@ class Qmp:
         self.devices: dict[str, dict[str, Any]] = {}
         self.backends: dict[str, int] = {}
         self.holds = False
+        self.jit: Any = {
+            "human-readable-text": "Translation buffer state:\ngen code size       0/1073577984\nTB count 0\n"
+        }
         self.refuses = ""
 
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
@@ -38,6 +41,8 @@ class Qmp:
                     {**place, **({"qom-path": "/x"} if place["props"]["socket-id"] in used else {})}  # type: ignore[index]
                     for place in places
                 ]
+            case "x-query-jit":
+                return self.jit
             case "object-add":
                 self.backends[told["id"]] = told["size"]
             case "object-del":
@@ -69,6 +74,49 @@ def test_processors_take_the_first_free_places_until_there_is_none(qmp: Qmp) -> 
     assert hot.names == tuple(names)
     with pytest.raises(ProvisioningError, match="no room for a processor"):
         hot.add_processor()
+
+
+@pytest.mark.parametrize(
+    ("told", "is_added"),
+    [
+        ({"human-readable-text": "state:\ngen code size       939380735/1073577984\nTB count 1"}, True),
+        ({"human-readable-text": "state:\ngen code size       939380736/1073577984\nTB count 1"}, False),
+        ({"human-readable-text": "gen code size much"}, True),
+        ({}, True),
+        (None, True),
+    ],
+)
+def test_an_emulated_processor_is_added_while_qemu_has_room_for_its_code(
+    qmp: Qmp, told: Any, *, is_added: bool
+) -> None:
+    qmp.jit = told
+    assert room(qmp, accelerator=Accelerator.KVM).add_processor()
+    hot = room(qmp, accelerator=Accelerator.TCG)
+    if is_added:
+        assert hot.add_processor()
+    else:
+        with pytest.raises(ProvisioningError, match=r"room for translated code is nearly full.*for 60 s") as refused:
+            hot.add_processor()
+        assert "while the machine works" in refused.value.hint
+
+
+def test_an_emulated_processor_waits_until_qemu_has_emptied_its_room(qmp: Qmp, monkeypatch: pytest.MonkeyPatch) -> None:
+    qmp.jit = {"human-readable-text": "gen code size       250/256"}
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            qmp.jit = {"human-readable-text": "gen code size       1/256"}
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    name = room(qmp, accelerator=Accelerator.TCG).add_processor()
+    assert (len(waits), list(qmp.devices)) == (3, [name])
+
+
+def test_a_qemu_that_tells_nothing_of_its_code_is_given_the_processor(qmp: Qmp) -> None:
+    qmp.refuses = "x-query-jit"
+    assert room(qmp, accelerator=Accelerator.TCG).add_processor()
 
 
 def test_memory_comes_with_a_backend_and_leaves_nothing(qmp: Qmp) -> None:

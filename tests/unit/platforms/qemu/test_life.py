@@ -26,6 +26,7 @@ class Qmp:
     def __init__(self) -> None:
         self.is_connected = True
         self.posted: list[str] = []
+        self.executed: list[str] = []
         self.settled = 0
         self.tell: Callable[[Event], None] = lambda _: None
 
@@ -34,6 +35,9 @@ class Qmp:
 
     def post(self, command: str) -> None:
         self.posted.append(command)
+
+    def execute(self, command: str) -> None:
+        self.executed.append(command)
 
     def settle(self) -> None:
         self.settled += 1
@@ -81,11 +85,56 @@ def test_firmware_without_a_disk_is_told_while_it_boots_only(given: Given) -> No
     assert given.up().life.death() is None
 
 
+def test_a_kernel_that_panics_while_it_boots_and_stays_there_is_not_waited_for(given: Given) -> None:
+    given.prints(b"Kernel panic - not syncing: x\nRebooting in 5 seconds..\n")
+    assert given.life.death() is None
+    given.prints(PANIC_TEXT)
+    assert given.life.death() == Death(loss=Loss.PANIC, why="its kernel panicked while it booted: x")
+    assert not given.life.is_without_timer
+    assert given.up().life.death() is None
+
+
+def test_what_an_earlier_machine_left_on_the_console_is_not_this_ones(given: Given) -> None:
+    given.prints(PANIC_TEXT + b"No bootable device\n")
+    later = Given(given.console)
+    assert later.life.death() is None
+    later.prints(PANIC_TEXT)
+    assert later.life.death() is not None
+
+
+def test_a_machine_without_a_timer_has_a_second_start(given: Given) -> None:
+    message = b"IO-APIC + timer doesn't work!  Boot with apic=debug and send a report."
+    given.prints(b"[    0.048000] ---[ end Kernel panic - not syncing: " + message + b" ]---\r\n")
+    given.tell("GUEST_PANICKED")
+    assert given.life.is_without_timer
+    given.life.start_again()
+    assert given.qmp.executed == ["system_reset"]
+    assert (given.life.death(), given.life.is_without_timer) == (None, False)
+    given.prints(PANIC_TEXT)
+    assert given.life.death() == Death(loss=Loss.PANIC, why="its kernel panicked while it booted: x")
+    assert not given.up().life.is_without_timer
+
+
 def test_a_panic_is_told_when_its_text_is_whole(given: Given) -> None:
     given.up().tell("GUEST_PANICKED")
     given.prints(PANIC_TEXT)
     assert given.life.death() == Death(loss=Loss.PANIC, why="its kernel panicked")
     assert given.life.has_panicked
+
+
+def test_a_panic_that_reboots_before_its_text_ends_is_told_so(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kernel.panic=-1 resets instead of printing the end; an earlier kernel's end is not this one's."""
+    given.prints(PANIC_TEXT)
+    given.up().tell("GUEST_PANICKED")
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        given.tell("RESET")
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    assert given.life.death() == Death(loss=Loss.PANIC, why="its kernel panicked, and it rebooted")
+    assert len(slept) == 1
 
 
 def test_a_reset_whose_panic_only_the_console_told_is_a_panic(given: Given) -> None:

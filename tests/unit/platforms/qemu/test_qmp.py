@@ -54,7 +54,7 @@ def serving(answer: Answer, *, greets: bool = True, events: tuple[dict[str, obje
                 told = {"return": {}} if request["execute"] == "qmp_capabilities" else answer(request)
                 if told is None:
                     return
-                for event in events if request["execute"] != "qmp_capabilities" else ():
+                for event in events if request["execute"] == "cont" else ():
                     say(stream, event)
                 say(stream, told | {key: request[key] for key in ("id",) if key in request})
 
@@ -103,20 +103,43 @@ def test_events_are_told_with_their_reason() -> None:
     stamp = {"seconds": 1, "microseconds": 1}
     events: tuple[dict[str, object], ...] = (
         {"event": "RESET", "data": {"guest": True, "reason": "guest-reset"}, "timestamp": stamp},
-        {"event": "STOP", "timestamp": stamp},
         {"event": "BLOCK_IO_ERROR", "data": {"reason": "x" * 1000, "nospace": True}, "timestamp": stamp},
     )
     told: list[Event] = []
     with serving(lambda _: {"return": {}}, events=events) as qmp:
         qmp.on_event(told.append)
         qmp.connect(SOON)
-        qmp.execute("query-status")
+        qmp.execute("cont")
         qmp.settle()
     assert told == [
         Event(name="RESET", reason="guest-reset"),
-        Event(name="STOP"),
         Event(name="BLOCK_IO_ERROR", reason="x" * 200, is_out_of_space=True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [({"status": "internal-error"}, [Event(name="STOP", reason="internal-error")]), ({}, []), ([], [])],
+)
+def test_a_stop_is_told_with_the_state_that_qemu_is_in_after_it(answer: object, told: list[Event]) -> None:
+    stop: dict[str, object] = {"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 1}}
+    heard: list[Event] = []
+    asked = threading.Event()
+
+    def serve(request: dict[str, object]) -> dict[str, object]:
+        if request["execute"] != "query-status":
+            return {"return": {}}
+        asked.set()
+        return {"return": answer}
+
+    with serving(serve, events=(stop,)) as qmp:
+        qmp.on_event(heard.append)
+        qmp.connect(SOON)
+        qmp.execute("cont")
+        assert asked.wait(5)
+        qmp.execute("query-name")  # its answer comes after the one that is waited for
+        qmp.settle()
+    assert [event for event in heard if event.name == "STOP"] == told
 
 
 def test_a_command_whose_answer_is_of_no_interest_is_not_waited_for() -> None:

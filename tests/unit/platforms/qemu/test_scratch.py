@@ -99,6 +99,46 @@ def test_a_link_whose_folder_is_gone_goes_after_a_while(tmp_path: Path) -> None:
     assert not place.link.is_symlink()
 
 
+def test_half_a_lease_goes_with_its_folder(tmp_path: Path) -> None:
+    """Of a run that was killed while it wrote the lease."""
+    place = make(tmp_path)
+    (place.folder / LEASE_FILE).rename(place.folder / f".{LEASE_FILE}.x1y2z3")
+    os.utime(place.link, (0, 0), follow_symlinks=False)
+    [leftover] = scratch.sweep(NOW)
+    assert leftover.is_removed
+    assert not place.folder.exists()
+    assert not place.link.is_symlink()
+
+
+def test_who_is_killed_while_it_removes_leaves_what_a_sweep_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make(tmp_path)
+    rewrite(place, owner_process=DEAD)
+    for name in ("a", "b", "nvram"):
+        (place.folder / name).mkdir()
+        (place.folder / name / "file").touch()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scratch.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            scratch.remove(place.folder, place.link)
+    assert [leftover.is_removed for leftover in scratch.sweep(NOW)] == [True]
+    assert not place.folder.exists()
+
+
+def test_a_folder_that_cannot_be_removed_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = make(tmp_path)
+    rewrite(place, owner_process=DEAD)
+    with monkeypatch.context() as patch:
+        patch.setattr(scratch.shutil, "rmtree", lambda *_, **__: None)
+        assert [leftover.is_removed for leftover in scratch.sweep(NOW)] == [False]
+    assert [leftover.is_removed for leftover in scratch.sweep(NOW)] == [True]
+
+
 def test_a_folder_without_a_lease_of_ours_keeps_its_files(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "data").write_bytes(b"x")

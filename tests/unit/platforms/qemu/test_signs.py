@@ -16,6 +16,8 @@ KILLED = Event(name="SHUTDOWN", reason="host-signal")
 FULL = Event(name="BLOCK_IO_ERROR", reason="No space left on device", is_out_of_space=True)
 BROKEN = Event(name="BLOCK_IO_ERROR", reason="Input/output error")
 BARK = Event(name="WATCHDOG")
+GAVE_UP = Event(name="STOP", reason="internal-error")
+NO_PROCESSOR = "its processor gave up: an internal error of KVM, as where nested virtualisation is incomplete"
 
 
 def signs(*events: Event, is_up: bool = True) -> Signs:
@@ -44,6 +46,8 @@ def told(*events: Event, is_up: bool = True, stderr: str = "", is_connected: boo
         ((Event(name="SHUTDOWN", reason="new-in-qemu-99"),), Loss.DESTROYED, "QEMU ended without a word"),
         ((FULL,), Loss.DESTROYED, "the host's disk is full"),
         ((BROKEN, FULL), Loss.DESTROYED, "the host's disk failed: Input/output error"),
+        ((GAVE_UP,), Loss.DESTROYED, NO_PROCESSOR),
+        ((GAVE_UP, BARK), Loss.DESTROYED, NO_PROCESSOR),
         ((BARK,), Loss.SILENCE, "it hung: nothing fed its watchdog"),
         ((BARK, RESET), Loss.SILENCE, "it hung: nothing fed its watchdog"),
     ],
@@ -54,7 +58,7 @@ def test_events_tell_how_a_machine_died(events: tuple[Event, ...], loss: Loss, w
 
 def test_nothing_said_is_no_death() -> None:
     assert told() is None
-    assert told(Event(name="NIC_RX_FILTER_CHANGED"), Event(name="STOP"), Event(name="RESUME")) is None
+    assert told(Event(name="NIC_RX_FILTER_CHANGED"), Event(name="STOP", reason="paused"), Event(name="RESUME")) is None
 
 
 def test_a_qemu_that_is_gone_is_quoted() -> None:
