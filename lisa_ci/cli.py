@@ -20,6 +20,7 @@ import click
 
 from lisa_ci import __version__
 from lisa_ci.errors import LisaCiError, StorageError
+from lisa_ci.signals import signals_held
 
 _COMMANDS: Final = {
     "archive": "keep what runs left in Azure Blob Storage or a folder, and ask it questions",
@@ -55,7 +56,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"lisa_ci.commands.{cmd_name}").command
+        with signals_held():  # the import system drops an interrupt that meets one of its callbacks
+            command: click.Command = importlib.import_module(f"lisa_ci.commands.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

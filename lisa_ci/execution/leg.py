@@ -34,11 +34,11 @@ from lisa_ci.execution.kernel_log import KernelLog
 from lisa_ci.execution.record import Log, Record, errored, skipped
 from lisa_ci.execution.sampler import Sampling
 from lisa_ci.execution.scenario_cases import ScenarioRunner
-from lisa_ci.execution.signals import signals_held
 from lisa_ci.files import LegFolder
 from lisa_ci.kernel import SourceLines
 from lisa_ci.model import Case, Inventory, Isolation, Lease, Leg, Plan, Run, Stage, Suite
 from lisa_ci.protocols import Driver, Machine, Machines, Platform, Scenario, SupportsReceipts
+from lisa_ci.signals import signals_held
 
 _KEPT: Final = timedelta(hours=24)
 _SLACK: Final = timedelta(hours=1)

@@ -15,7 +15,9 @@ PRETTY_NAME=
 [ -r /etc/os-release ] && . /etc/os-release
 say system "$PRETTY_NAME"
 say systemd "$(systemctl --version 2>/dev/null | head -n 1)"
-say cpu "$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)"
+cpu=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)
+[ -n "$cpu" ] || cpu=$(LC_ALL=C lscpu 2>/dev/null | sed -n 's/^ *Model name: *//p' | head -n 1) # aarch64: numbers alone
+say cpu "$cpu"
 say cores "$(grep -c '^processor' /proc/cpuinfo)"
 say memory_kib "$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
 say virtualization "$(systemd-detect-virt 2>/dev/null)"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from lisa_ci.platforms.qemu import QemuPlatform
 
 
 def main(path: str, folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background has it ignored
     lease = Lease(
         owner="test",
         leg="owned",

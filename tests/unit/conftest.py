@@ -1,4 +1,4 @@
-"""Unit tests start nothing, connect to nothing and never sleep: whoever tries is told."""
+"""Unit tests start nothing, connect to nothing, never sleep (whoever tries is told), and have a state of their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import time
 from typing import Any, NoReturn
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
 
 
 @pytest.fixture(autouse=True)

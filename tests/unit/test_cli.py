@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -92,6 +95,26 @@ def test_a_bug_names_the_file_of_its_traceback(
     assert "ZeroDivisionError: oh" in told
     assert "this is a bug in lisa-ci" in told
     assert "lisa-ci-bug-" in told
+
+
+def test_an_interrupt_waits_until_a_command_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The import system forgets a lock by a weak reference's callback, and what a callback raises is dropped."""
+    whole: list[str] = []
+    real = cli.importlib.import_module
+
+    def import_module(name: str) -> ModuleType:
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        whole.append(name)
+        return real(name)
+
+    monkeypatch.setattr(cli.importlib, "import_module", import_module)
+    monkeypatch.setattr(sys, "argv", ["lisa-ci", "schema"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored
+    try:
+        assert cli._run() == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert whole == ["lisa_ci.commands.schema"]
 
 
 def test_a_mistyped_command_is_answered_with_the_nearest_one(

@@ -19,7 +19,6 @@ from lisa_ci.drivers.shell import ShellDriver
 from lisa_ci.errors import LisaCiError, Loss, MachineLostError, PipelineError, ProvisioningError
 from lisa_ci.events import CaseEnded, Event, Message, StageEnded, StageStarted
 from lisa_ci.execution import run_leg
-from lisa_ci.execution.signals import signals_held
 from lisa_ci.model import (
     Access,
     Case,
@@ -38,6 +37,7 @@ from lisa_ci.model import (
     Task,
     Timeouts,
 )
+from lisa_ci.signals import signals_held
 from tests.doubles.local_machine import LocalMachine, LocalPlatform, SnapshotMachines
 
 STAGES = ["provision", "prepare", "inventory", "cases", "collect", "destroy"]
