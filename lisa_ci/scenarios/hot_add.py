@@ -186,7 +186,7 @@ class _Story:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return (
+        changes = (
             Step(id="processor-appears", take=self.processor_appears),
             Step(id="processor-online", take=self.processor_online, needs=("processor-appears",)),
             Step(id="processor-works", take=self.processor_works, needs=("processor-online",)),
@@ -195,8 +195,8 @@ class _Story:
             Step(id="memory-used", take=self.memory_used, needs=("memory-online",)),
             Step(id="memory-leaves", take=self.memory_leaves, needs=("memory-online",)),
             Step(id="processor-leaves", take=self.processor_leaves, needs=("processor-online",)),
-            Step(id="load-goes-on", take=self.load_goes_on),
         )
+        return (*changes, Step(id="load-goes-on", take=self.load_goes_on, after=tuple(step.id for step in changes)))
 
     # ---- processors ------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ MIB: Final = 16
 _BLOCKS: Final = 2 * MIB
 _FILE: Final = f"{STATE}/data"
 _LONG: Final = timedelta(seconds=150)
+_TARGET_ENDS_BY: Final = "KILL"  # tgtd takes no notice of a SIGTERM (seen with 1.0.85)
 _PATIENT, _QUICK = "240", "5"  # seconds that a lost session holds its I/O back
 
 
@@ -93,7 +94,7 @@ class Steps:
             self._pair.mend(wire)
         self._pair.run("client", "scatter", timeout=_LONG)
         self._pair.run("client", "log_out", NAME, timeout=_LONG)
-        self._pair.run("server", "end", "target", "KILL")
+        self._pair.run("server", "end", "target", _TARGET_ENDS_BY)
         self._pair.run("server", "drop_backing")
         self._pair.clear_up()
 
@@ -114,7 +115,8 @@ class Steps:
     @contextlib.contextmanager
     def _serving(self, wires: Sequence[Wire]) -> Iterator[None]:
         first, *others = [wire.ipv4("server") for wire in wires]
-        with self._pair.serving("server", "target", "serve_target", first, limit=timedelta(minutes=8)):
+        words = ("serve_target", first)
+        with self._pair.serving("server", "target", *words, limit=timedelta(minutes=8), ended_by=_TARGET_ENDS_BY):
             self._define([first, *others])
             yield
 
@@ -192,7 +194,7 @@ class Steps:
             self._found([self._wire])
 
             def restart() -> Mapping[str, float]:
-                self._pair.do("server", "end", "target", "KILL")
+                self._pair.do("server", "end", "target", _TARGET_ENDS_BY)
                 self._pair.do("client", "await_state", NAME, "FAILED", "60", timeout=_LONG)
                 address = self._wire.ipv4("server")
                 self._pair.do("server", "begin", "target", "300", "serve_target", address)

@@ -96,13 +96,15 @@ class Pair:
         return self.do(role, *words, timeout=timeout).output.decode("utf-8", "replace").strip()
 
     @contextlib.contextmanager
-    def serving(self, role: str, name: str, *words: str, limit: timedelta = timedelta(seconds=120)) -> Iterator[None]:
+    def serving(
+        self, role: str, name: str, *words: str, limit: timedelta = timedelta(seconds=120), ended_by: str = "TERM"
+    ) -> Iterator[None]:
         """A word that goes on in the background while the block runs, ``limit`` at most."""
         self.do(role, "begin", name, str(limit.seconds), *words)
         try:
             yield
         finally:
-            self.run(role, "end", name, "TERM")
+            self.run(role, "end", name, ended_by)
 
     # ---- links -----------------------------------------------------------------------------------------------------
 

@@ -45,17 +45,21 @@ def skipped(reason: str) -> Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """The step of the case ``id``; it is taken only where those that it ``needs``, which stand before it, passed."""
+    """The step of the case ``id``; it is taken only where those that it ``needs``, which stand before it, passed.
+
+    Those of ``after`` stand before it too and are taken before it, however they end.
+    """
 
     id: str
     take: Callable[[], Judged]
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 def results_of(
     cases: Sequence[Case], steps: Sequence[Step], *, name: str, stopwatch: Callable[[], float]
 ) -> Iterator[Result]:
-    """One result for each case: the steps are taken in their order, up to the last that is asked for.
+    """One result for each case: the steps that are asked for and those that they build on are taken, in their order.
 
     A ProvisioningError of a step is an ERRORED case. MachineLostError goes through: nothing tells what did it.
     """
@@ -64,13 +68,16 @@ def results_of(
     for case_id in [case_id for case_id in wanted if case_id not in known]:
         message = f"scenario {name} has no case '{case_id}', only {', '.join(known)}"
         yield result(wanted.pop(case_id), errored(message))
+    taken = set(wanted)
+    for step in reversed(steps):
+        if step.id in taken:
+            taken.update(step.needs, step.after)
     ended: dict[str, Judged] = {}
     for step in steps:
-        if not wanted:
-            return
-        ended[step.id] = _taken(step, ended, stopwatch)
+        if step.id in taken:
+            ended[step.id] = _taken(step, ended, stopwatch)
         if step.id in wanted:
-            yield result(wanted.pop(step.id), ended[step.id])
+            yield result(wanted[step.id], ended[step.id])
 
 
 def _taken(step: Step, ended: Mapping[str, Judged], stopwatch: Callable[[], float]) -> Judged:

@@ -201,7 +201,7 @@ def test_where_all_is_well_all_passes_and_nothing_is_left(name: str) -> None:
     assert {result.outcome for result in found.values()} == {Outcome.PASSED}, [r.message for r in found.values()]
     begun = [line.split()[:3] for line in world.said if line.split()[1] == "begin"]
     for role, _, started in begun:
-        assert f"{role} end {started} TERM" in world.said
+        assert f"{role} end {started} {'KILL' if started == 'target' else 'TERM'}" in world.said
     assert [line.split()[1] for line in world.said[-2:]] == ["clear_up", "clear_up"]
     assert world.out == []
     ends: dict[str, str] = dict(line.split() for line in world.cables)
