@@ -44,13 +44,16 @@ wait_for_boot() { # SSH answers before the boot is over
   timeout 150 systemctl is-system-running --wait >/dev/null 2>&1
 }
 
-kernel_log() { # err | all: the kernel's lines of this boot, without their time, into $scratch/output
+kernel_log() { # err | all: the kernel's own lines of this boot, without their time, into $scratch/output
+  # Facility 0 is the kernel's: systemd and others write into its log as well.
   if command -v journalctl >/dev/null 2>&1 && [ -d /run/systemd/system ]; then
     case $1 in err) set -- -p err ;; *) set -- ;; esac
-    output_of journalctl -k -b -q -o cat --no-pager "$@" _TRANSPORT=kernel
+    output_of journalctl -k -b -q -o cat --no-pager "$@" _TRANSPORT=kernel SYSLOG_FACILITY=0
   else
-    case $1 in err) set -- --level=emerg,alert,crit,err ;; *) set -- ;; esac
-    output_of dmesg "$@"
+    case $1 in err) worst=3 ;; *) worst=7 ;; esac
+    output_of dmesg -r
+    sed -n "s/^<[0-$worst]>\\(\\[ *[0-9.]*\\] \\)*//p" "$scratch/output" >"$scratch/kernel"
+    mv "$scratch/kernel" "$scratch/output"
   fi
 }
 

@@ -94,6 +94,15 @@ def test_figures_are_told_with_their_spread(machine: StorageMachine) -> None:
         assert result.metrics[spread] >= 0
 
 
+def test_a_real_time_thread_wakes_up_late_and_at_worst_later(machine: StorageMachine) -> None:
+    result = machine.case("performance", "timer-latency")
+    assert (result.outcome, result.note) == (Outcome.PASSED, ""), result.message
+    assert 0 < result.metrics["timer_late_us"] < result.metrics["timer_latest_us"]
+    plain = """program cyclictest 'exec setpriv --bounding-set -sys_nice --inh-caps -sys_nice "$real" "$@"'"""
+    refused = machine.case("performance", "timer-latency", plain)
+    assert (refused.outcome, "missing capabilities" in refused.message) == (Outcome.FAILED, True), refused.message
+
+
 @pytest.mark.parametrize("shell", [["dash", "-n"], ["bash", "--posix", "-n"], ["busybox", "ash", "-n"]], ids="-".join)
 def test_every_script_is_read_by_every_shell(shell: list[str]) -> None:
     for path in SCRIPTS:

@@ -118,6 +118,12 @@ def journal(text: str) -> str:
     return f"put /etc/said {shlex.quote(text)}; program journalctl 'cat /etc/said; echo'"
 
 
+def dmesg(*lines: str) -> str:
+    """A dmesg that tells raw lines, on a system without systemd."""
+    text = "\\n".join(lines)
+    return f"put /etc/said {shlex.quote(text)}; program dmesg 'cat /etc/said; echo'"
+
+
 def test_what_a_check_is_shown_stays_in_its_namespace() -> None:
     before = [Path(name).read_bytes() for name in ("/etc/os-release", "/etc/passwd", "/etc/hosts")]
     run("os-release", "put /etc/os-release x", "put /etc/hosts x", alters("/etc/passwd", "d"))
@@ -146,7 +152,21 @@ BROKEN = [
     ("ordering-cycles", [SYSTEMD, journal("a.service: Found ordering cycle on b.service/start")], {}, "ordering cycle"),
     ("kernel-errors", [SYSTEMD, journal("I/O error, dev vda, sector 5")], {}, "1 kernel errors, the first: I/O error"),
     ("kernel-errors", [SYSTEMD, "program journalctl 'echo no >&2; exit 1'"], {}, "failed: no"),
+    (
+        "kernel-errors",
+        [dmesg("<3>[    1.0] I/O error, dev vda, sector 5", "<27>[    2.0] systemd[1]: Failed to start a.")],
+        {},
+        "1 kernel errors, the first: I/O error, dev vda, sector 5",
+    ),
+    ("kernel-errors", ["program dmesg 'echo no >&2; exit 1'"], {}, "dmesg -r failed: no"),
     ("kernel-splats", [SYSTEMD, journal("WARNING: CPU: 1 PID: 7 at mm/x.c:3")], {}, "WARNING: CPU: 1"),
+    ("kernel-splats", [dmesg("<4>[    1.0] WARNING: CPU: 1 PID: 7 at mm/x.c:3")], {}, "WARNING: CPU: 1"),
+    (
+        "kernel-splats",
+        [SYSTEMD, journal("Internal error: synchronous external abort: 0000000096000410 [#1] SMP")],
+        {},
+        "Internal error: synchronous external abort",
+    ),
     ("kernel-taint", ["program cat 'echo 512'"], {}, "the kernel is tainted by warning (512)"),
     ("cores", [], {"CORES": "4095"}, "the profile says 4095"),
     ("memory", [], {"MEMORY_MIB": "1000000000"}, "of 1000000000 MiB"),
@@ -244,6 +264,17 @@ BROKEN = [
     ),
     ("sudoers", ["program visudo 'echo \"/etc/sudoers:3: syntax error\"; exit 1'"], {}, "syntax error"),
     ("hostname-set", ["put /proc/sys/kernel/hostname '(none)\\n'"], {}, "the hostname is '(none)'"),
+    (
+        "serial-getty",
+        [
+            SYSTEMD,
+            "program systemctl 'case $1 in is-active) echo inactive; exit 3 ;; esac'",
+            "program cat 'echo tty0 ttyAMA0'",
+            "put /proc/cmdline 'root=LABEL=x\\n'",
+        ],
+        {},
+        "the console is ttyAMA0, and serial-getty@ttyAMA0.service is inactive",
+    ),
     ("time-zone", ["program date 'echo'"], {}, "date knows no time zone"),
 ]
 

@@ -349,7 +349,7 @@ def test_the_numbers_are_those_of_the_compiler_and_of_the_kernel(tmp_path: Path)
     (tmp_path / "numbers.c").write_text("\n".join(lines))
     process.check(["cc", "-fsyntax-only", tmp_path / "numbers.c"], timeout=TIMEOUT)
     generic = Path("/usr/include/asm-generic/unistd.h").read_text()
-    given = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+) (\d+)\n", generic)}
+    given = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)[ \t]+(\d+)\n", generic)}
     held = [name for name, number in given.items() if name in numbers() and numbers()[name][1] == number]
     assert len(held) >= 280
     aliases = {"fstatat", "sync_file_range2", "arch_specific_syscall", "syscalls"}  # not aarch64's, or another's name

@@ -480,6 +480,7 @@ MACHINE_WORLDS = (
         "listening-ports",
         (
             "perl -MIO::Socket::INET -e 'IO::Socket::INET->new(LocalPort => 4242, Listen => 1) and sleep 60' &",
+            "trap 'kill $!; rm -rf \"$world\"' EXIT",
             "sleep 5",
         ),
         "tcp/4242",

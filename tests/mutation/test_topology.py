@@ -24,6 +24,27 @@ TOPOLOGY = (
 )
 ALIKE = two_sockets().files["/proc/cpuinfo"]
 
+
+def aarch64(page_bytes: int = 4096) -> FakeMachine:
+    """The same machine with processors of arm's, whose kernel was built with pages of that size."""
+    processors = "".join(
+        f"processor\t: {cpu}\nBogoMIPS\t: 125.00\nFeatures\t: fp asimd evtstrm\nCPU implementer\t: 0x41\n"
+        "CPU architecture: 8\nCPU variant\t: 0x4\nCPU part\t: 0xd0c\nCPU revision\t: 1\n\n"
+        for cpu in range(4)
+    )
+    huge_bytes = page_bytes * page_bytes // 8  # a table of pages has a page's worth of entries, 8 bytes each
+    known = {"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages": "0\n"} if page_bytes == 4096 else {}
+    changed = {"/proc/cpuinfo": processors, "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size": f"{huge_bytes}\n"}
+    sizes = two_sockets().programs["getconf"].replace("case $1 in", f"case $1 in PAGESIZE) echo {page_bytes} ;;")
+    return two_sockets().having({**changed, **known}).answering(uname="echo aarch64", getconf=sizes)
+
+
+ARM_ALIKE = aarch64().files["/proc/cpuinfo"]
+NO_SIZES: dict[str, str | None] = {
+    f"{CPU}/cpu{cpu}/cache/index{index}/size": None for cpu in range(4) for index in range(3)
+}
+THP = "/sys/kernel/mm/transparent_hugepage"
+
 TOPOLOGY_WORLDS: dict[str, tuple[FakeMachine, set[str]]] = {
     "a processor that did not start": (
         two_sockets().having({f"{CPU}/online": "0-2\n", "/proc/cpuinfo": ALIKE}),
@@ -109,8 +130,26 @@ TOPOLOGY_WORLDS: dict[str, tuple[FakeMachine, set[str]]] = {
         {"gigantic-pages"},
     ),
     "a policy that is none": (
-        two_sockets().having({"/sys/kernel/mm/transparent_hugepage/enabled": "always madvise never\n"}),
+        two_sockets().having({f"{THP}/enabled": "always madvise never\n"}),
         {"transparent-huge-pages"},
+    ),
+    "an aarch64 processor of another revision": (
+        aarch64().having({"/proc/cpuinfo": ARM_ALIKE.replace("revision\t: 1", "revision\t: 2", 1)}),
+        {"processors-alike"},
+    ),
+    "an aarch64 kernel that does not know pages of 1 GiB": (
+        aarch64().having({"/sys/kernel/mm/hugepages/hugepages-1048576kB": None}),
+        {"gigantic-pages"},
+    ),
+    "an aarch64 kernel whose large buffers get no huge page": (
+        aarch64().having({f"{THP}/enabled": "[always] madvise never\n", "/proc/vmstat": "thp_fault_alloc 7\n"}),
+        {"transparent-huge-pages"},
+    ),
+    "aarch64's firmware without any size of a cache": (aarch64().having(NO_SIZES), set()),
+    "no cache with a size, where the processor tells them": (two_sockets().having(NO_SIZES), {"caches"}),
+    "an aarch64 kernel with pages of 64 KiB, whose huge ones have 512 MiB": (
+        aarch64(65536).having({f"{THP}/enabled": "[always] madvise never\n", "/proc/vmstat": "thp_fault_alloc 7\n"}),
+        set(),
     ),
     "a balloon that nobody serves": (
         two_sockets().having({"/sys/bus/virtio/devices/virtio3/device": "0x0005\n"}),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.hardware.run import run_legs
+from tests.hardware.run import longest_first, run_legs
 
 
 @dataclass
@@ -77,6 +77,11 @@ def test_so_many_legs_run_at_once_and_each_is_started_in_its_turn(jobs: int) -> 
     assert list(desk.started) == ["a", "b", "c", "d"]
     assert desk.most == jobs
     assert {child.returncode for child in desk.started.values()} == {0}
+
+
+def test_legs_start_with_the_longest_and_with_those_of_which_nobody_knows() -> None:
+    legs: Any = [StandIn(name, Desk(), 1) for name in ("crash", "nodes", "pair", "new")]
+    assert [leg.id for leg in longest_first(legs)] == ["new", "pair", "crash", "nodes"]
 
 
 def test_who_interrupts_the_command_ends_the_legs_that_run_and_starts_no_other() -> None:

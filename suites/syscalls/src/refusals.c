@@ -229,7 +229,7 @@ static const struct check identity_checks[] = {
     {GIVES("setpriority above the limit", EACCES, setpriority, PRIO_PROCESS, 0, -19), .who = NOBODY, .other_error = EPERM},
     {.what = "scheduling of process 1", .run = first_process, .who = NOBODY},
     {GIVES("ioprio_set of process 1", EPERM, ioprio_set, 1, 1, 0), .who = NOBODY, .config = "CONFIG_BLOCK"},
-    {GIVES("migrate_pages of process 1", EPERM, migrate_pages, 1, 1, (unsigned long[1]){1}, (unsigned long[1]){1}), .who = NOBODY, .config = "CONFIG_MIGRATION"},
+    {GIVES("migrate_pages of process 1", EPERM, migrate_pages, 1, 1, (unsigned long[1]){1}, (unsigned long[1]){1}), .who = NOBODY, .config = "CONFIG_NUMA"},
 };
 
 static const struct test_case cases[] = {
