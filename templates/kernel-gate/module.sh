@@ -15,7 +15,8 @@ headers=$(find /usr/src -maxdepth 1 -name "linux-headers-*-$flavour" | sort -V |
 [ -n "$headers" ] || { echo "there is no /usr/src/linux-headers-*-$flavour" >&2; exit 1; }
 release=${headers##*/linux-headers-}
 
-make -s -j "$(nproc)" -C "$headers" M="$PWD" modules
+# Without this folder's name in front a file is told as the repository calls it, wherever it was built.
+make -s -j "$(nproc)" -C "$headers" M="$PWD" KCFLAGS="-fmacro-prefix-map=$PWD/=" modules
 rm -rf "$delivery/modules"
 mkdir "$delivery/modules"
 find . -path "./${1#./}" -prune -o -name '*.ko' -exec cp -t "$delivery/modules" {} +

@@ -20,6 +20,14 @@ import yaml
 
 ROOT = Path(__file__).parent.parent.parent
 STANDINS = Path(__file__).parent / "actions"
+COMMIT = "1234567890123456789012345678901234567890"
+"""Where a workflow under test pins lisa-ci, and the commit that it runs for."""
+
+PULL_REQUEST: Mapping[str, Any] = {
+    "pull_request": {"number": 7, "head": {"ref": "topic", "sha": COMMIT}, "base": {"ref": "main"}}
+}
+"""The payload of the event."""
+
 COMMAND = re.compile(r"^::(?P<name>[a-z-]+)(?: (?P<properties>.*?))?::(?P<data>.*)$")
 
 

@@ -17,10 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from lisa_ci import cli
-from tests.doubles.act import ROOT, ActRun, run_act
+from tests.doubles.act import COMMIT, PULL_REQUEST, ROOT, ActRun, run_act
 from tests.doubles.openssh import sshd
-
-COMMIT = "1234567890123456789012345678901234567890"
 
 PIPELINE = """\
 name: caller
@@ -111,9 +109,7 @@ def run_workflow(
     ref: str,
     secrets: dict[str, str] | None = None,
 ) -> ActRun:
-    payload: dict[str, object] = {"ref": ref}
-    if event == "pull_request":
-        payload = {"pull_request": {"number": 7, "head": {"ref": "topic", "sha": COMMIT}, "base": {"ref": "main"}}}
+    payload = PULL_REQUEST if event == "pull_request" else {"ref": ref}
     return run_act(
         caller,
         ".github/workflows/lisa-ci.yml",

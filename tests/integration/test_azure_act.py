@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.doubles import openssh
-from tests.doubles.act import ROOT, ActRun, run_act
+from tests.doubles.act import COMMIT, ROOT, ActRun, run_act
 from tests.doubles.azure.disks import UploadedDisks
 from tests.doubles.azure.hosts import SshdHosts
 from tests.doubles.azure.world import azure_on_loopback
 from tests.doubles.azurite import azurite
-from tests.integration.test_act import COMMIT, lisa_ci_repository, wheelhouse
+from tests.integration.test_act import lisa_ci_repository, wheelhouse
 from tests.integration.test_azure_pipeline import PIPELINE, SSH, SUITE
 
 __all__ = ["lisa_ci_repository", "wheelhouse"]

@@ -17,13 +17,13 @@ import pytest
 
 from lisa_ci import files
 from lisa_ci.model import Outcome
-from tests.doubles.act import ActRun
+from tests.doubles.act import COMMIT, ActRun
 from tests.doubles.azure.disks import UploadedDisks
 from tests.doubles.azure.qemu_machines import QemuMachines
 from tests.doubles.azure.world import azure_on_loopback
 from tests.doubles.azurite import Azurite, azurite
 from tests.doubles.demo_image import demo_image_path
-from tests.integration.test_act import COMMIT, lisa_ci_repository, wheelhouse
+from tests.integration.test_act import lisa_ci_repository, wheelhouse
 from tests.integration.test_azure_act import make_caller, run_caller
 from tests.integration.test_azure_pipeline import PIPELINE
 

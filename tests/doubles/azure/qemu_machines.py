@@ -19,7 +19,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final, Self
 
+from lisa_ci.model import Arch
 from lisa_ci.platforms.qemu import way_in
+from lisa_ci.platforms.qemu.architecture import board
 from tests.doubles.azure.arm import DISK, Stored
 
 # (cores, MiB) of a size as far as an emulated machine beside others may have them.
@@ -175,7 +177,8 @@ class QemuMachines:
         cores, mebibytes = SHAPES[properties["hardwareProfile"]["vmSize"]]
         yield from ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none")
         yield from ("-name", f"guest={machine.group}/{machine.name},debug-threads=on", "-machine", "q35,accel=tcg")
-        yield from ("-cpu", "max", "-smp", str(cores), "-m", str(mebibytes), "-uuid", str(properties["vmId"]))
+        yield from ("-cpu", board(Arch.X86_64).emulated_cpu, "-smp", str(cores), "-m", str(mebibytes))
+        yield from ("-uuid", str(properties["vmId"]))
         code = GENERATIONS[self._generation(machine)]
         if code:
             yield from ("-drive", f"if=pflash,format=raw,readonly=on,file={code}")
