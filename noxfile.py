@@ -5,7 +5,9 @@ from __future__ import annotations
 import nox
 
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "types", "generated", "fast", "real", "chaos"]
+nox.options.sessions = ["lint", "types", "generated", "fast", "real", "alone", "chaos"]
+
+_REAL = ("pytest", "tests/contract", "tests/integration", "--durations=15")
 
 
 @nox.session
@@ -31,13 +33,20 @@ def generated(session: nox.Session) -> None:
 @nox.session
 def fast(session: nox.Session) -> None:
     """Tests that start nothing: under two minutes."""
-    session.run("pytest", "tests/unit", "tests/golden", "tests/test_house.py", *session.posargs)
+    session.run("pytest", "tests/unit", "tests/golden", "tests/test_house.py", "-n", "2", *session.posargs)
 
 
 @nox.session
 def real(session: nox.Session) -> None:
-    """Tests on real machines, act, OpenSSH, qemu-img: a missing tool is a failure."""
-    session.run("pytest", "tests/contract", "tests/integration", "--durations=15", *session.posargs)
+    """Tests on real machines, act, OpenSSH, qemu-img, two files at a time: a missing tool is a failure."""
+    two = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    session.run(*_REAL, *two, "-m", "not alone and not field and not live", *session.posargs)
+
+
+@nox.session
+def alone(session: nox.Session) -> None:
+    """The real tests that judge times, or need both processors themselves: one after the other."""
+    session.run(*_REAL, "-m", "alone and not field and not live", *session.posargs)
 
 
 @nox.session

@@ -37,7 +37,8 @@ def measure(profile: Profile, subject: Subject, folder: Path) -> str:
             profile, subject, Access(), lease, timeouts=BOOT, emit=lambda _: None
         ) as machines:
             seconds = time.monotonic() - started
-            false = claims.ask(machines.members[0], profile, timeout=timedelta(minutes=1))
+            first, *others = machines.members
+            false = claims.ask(first, profile, others=others, timeout=timedelta(minutes=1))
             problem = machines.snapshot_problem() or "yes"
     except ProvisioningError as error:
         return f"{error.message[:200]} after {time.monotonic() - started:.0f} s"

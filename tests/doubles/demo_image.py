@@ -32,7 +32,7 @@ FIELD_PACKAGES = (
     *("bind9-dnsutils", "bridge-utils", "conntrack", "dnsmasq-base", "ethtool", "iperf3", "iproute2"),
     *("isc-dhcp-client", "nftables", "pciutils", "socat"),
     *("tcpdump", "wireguard-tools", "ibverbs-providers", "ibverbs-utils", "perftest", "rdma-core", "rdmacm-utils"),
-    *("netpipe-openmpi", "openmpi-bin"),
+    *("netpipe-openmpi", "openmpi-bin", "rt-tests"),
     *("apparmor", "efibootmgr", "hwloc-nox", "kexec-tools", "keyutils", "makedumpfile", "mokutil", "numactl"),
     *("grub-efi-amd64-signed", "libcap2-bin", "openssl", "shim-signed", "stress-ng", "tpm2-tools", "util-linux-extra"),
     *("libasan8", "libubsan1"),  # kselftest's openat2 is built with both

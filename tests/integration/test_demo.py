@@ -14,6 +14,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 LISA_CI = Path(sys.executable).with_name("lisa-ci")
 LIMIT_SECONDS = 1500  # on emulation, beside other tests; it takes three to five minutes alone
 
@@ -108,6 +110,7 @@ def test_a_release_with_one_changed_byte_does_not_verify(demo: Demo, tmp_path: P
     assert image.name.encode() in finished.stderr
 
 
+@pytest.mark.field
 def test_a_second_run_replaces_the_first_and_its_time_is_recorded(
     demo: Demo, record_testsuite_property: Callable[[str, object], None]
 ) -> None:

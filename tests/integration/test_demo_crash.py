@@ -13,6 +13,8 @@ import pytest
 
 from lisa_ci.platforms.qemu import scratch
 
+pytestmark = pytest.mark.alone
+
 LISA_CI = Path(sys.executable).with_name("lisa-ci")
 LIMIT_SECONDS = 1200  # on emulation, beside other tests; it takes two minutes alone
 

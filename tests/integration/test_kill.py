@@ -16,6 +16,8 @@ from tests.chaos.host_trial import EXPECTED, Blow, cancelled, count_calls, host_
 from tests.doubles.bad_disk import bad_disk
 from tests.doubles.far_desk import FarDesk
 
+pytestmark = pytest.mark.alone
+
 MOMENTS = 20
 
 

@@ -123,7 +123,8 @@ def test_cut_markdown_fits_and_starts_like_the_original(text: str, limit: int) -
     if cut and cut != text:
         kept = cut[: cut.rindex("\n*Cut here")] if "\n*Cut here" in cut else cut
         lines = kept.splitlines()
-        assert text.splitlines()[: len(lines) - 6] == lines[: len(lines) - 6]
+        same = max(len(lines) - 6, 0)  # what follows may be the ending
+        assert text.splitlines()[:same] == lines[:same]
 
 
 DETAILS = "<details><summary>x</summary>\n"
