@@ -10,6 +10,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,9 @@ _PANIC_TEXT_SECONDS: Final = 3.0
 _LOOKED_THROUGH_BYTES: Final = 1 << 20
 _PANIC_END: Final = b"end Kernel panic"
 _PANIC_BEGIN: Final = b"Kernel panic - not syncing"
+_NO_TIMER: Final = (
+    "this host was too busy to emulate a timer, and the kernel gave up for lack of one; the machine is started again"
+)
 _CRASH_KERNEL: Final = re.compile(rb"^crash-kernel 1$", re.MULTILINE)
 _CLOCK: Final = re.compile(rb"^clock (\d{1,12})$", re.MULTILINE)
 
@@ -52,18 +56,23 @@ _ENTROPY_BYTES: Final = 64
 
 
 class Life:
-    """Whether a machine lives, as far as the host can see. Usable from any thread."""
+    """Whether a machine lives, as far as the host can see. Usable from any thread.
 
-    def __init__(self, qmp: Qmp, guard: Guard, console: Path, *, boot: timedelta) -> None:
+    ``boot`` is the longest that a boot may take; ``warn`` hears of a machine that had to be started again.
+    """
+
+    def __init__(self, qmp: Qmp, guard: Guard, console: Path, *, boot: timedelta, warn: Callable[[str], None]) -> None:
         self._qmp = qmp
         self._guard = guard
         self.console = console
         self._boot = boot
+        self._warn = warn
         self._lock = threading.Lock()
         self._signs = Signs()
         self._console_began = self._console_bytes()
         self._console_at_begin = self._console_began
-        self._was_up = False
+        self._boot_began = self._console_began
+        self._had_second_start = False
         self._is_restored = False
         self._asked_at = 0.0
         self.clock_off: float | None = None
@@ -98,6 +107,9 @@ class Life:
 
     def comes_up(self) -> None:
         with self._lock:
+            if self._signs.is_up:
+                self._boot_began = self._console_bytes()
+                self._had_second_start = False
             self._signs.comes_up()
 
     def opening(self) -> tuple[tuple[str, ...], bytes]:
@@ -111,7 +123,6 @@ class Life:
         told = _CLOCK.search(said)
         self.clock_off = off_by(float(told[1]), self._asked_at, time.time()) if told else None
         self._is_restored = False
-        self._was_up = True
         self._console_began = self._console_bytes()
         with self._lock:
             self._signs.logged_in(has_crash_kernel=_CRASH_KERNEL.search(said) is not None)
@@ -130,19 +141,6 @@ class Life:
         self._is_restored = True
         self._console_began = self._console_bytes()
         self._console_at_begin = self._console_began
-
-    @property
-    def is_without_timer(self) -> bool:
-        """The kernel gave up at its test of the timer, which a host that is too busy to emulate makes it fail."""
-        found = None if self._was_up else console_text.end_of_boot(self._said())
-        return found is not None and found.startswith(NO_TIMER)
-
-    def start_again(self) -> None:
-        """Reset a machine that never came up. MachineLostError."""
-        self._qmp.execute("system_reset")
-        self._console_began = self._console_bytes()
-        with self._lock:
-            self._signs = Signs()
 
     @property
     def has_panicked(self) -> bool:
@@ -171,24 +169,33 @@ class Life:
         )
 
     def _no_boot(self) -> Death | None:
-        if self._was_up:
-            return None
-        console = self._said()
-        if found := console_text.why_no_boot(console):
-            return Death(loss=Loss.DESTROYED, why=f"its firmware says '{found}'")
-        if found := console_text.end_of_boot(console):
-            return Death(loss=Loss.PANIC, why=f"its kernel panicked while it booted: {found}")
+        """Why the boot that is waited for has ended before its time. Without a timer it has a second one."""
+        with self._lock:
+            if self._signs.is_up or self._is_restored:
+                return None
+            console = self._said(self._boot_began)
+            if found := console_text.why_no_boot(console):
+                return Death(loss=Loss.DESTROYED, why=f"its firmware says '{found}'")
+            found = console_text.end_of_boot(console)
+            if found is None:
+                return None
+            if self._had_second_start or not found.startswith(NO_TIMER):
+                return Death(loss=Loss.PANIC, why=f"its kernel panicked: {found}")
+            self._had_second_start = True
+            self._boot_began = self._console_bytes()
+        self._qmp.post("system_reset")
+        self._warn(_NO_TIMER)
         return None
 
     def _has_told_of_panic(self) -> bool:
         return self._has_told(_PANIC_BEGIN)
 
     def _has_told(self, text: bytes) -> bool:
-        return text in self._said()
+        return text in self._said(self._console_began)
 
-    def _said(self) -> bytes:
-        """The console's text since the last login, restore or second start."""
-        size = min(self._console_bytes() - self._console_began, _LOOKED_THROUGH_BYTES)
+    def _said(self, began: int) -> bytes:
+        """The console's text since it had ``began`` bytes."""
+        size = min(self._console_bytes() - began, _LOOKED_THROUGH_BYTES)
         return console_text.read_tail(self.console, size) if size > 0 else b""
 
     def _await_end_of_panic(self, deadline: float) -> None:

@@ -40,9 +40,6 @@ _NAME: Final = (
     r"""echo "$1" >/proc/sys/kernel/hostname && echo "$1" >/etc/hostname && echo "127.0.1.1 $1" >>/etc/hosts"""
 )
 _UNNAMED: Final = "the machine takes no host name of its own"
-_NO_TIMER: Final = (
-    "this host was too busy to emulate a timer, and the kernel gave up for lack of one; the machine is started again"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +86,7 @@ def run_machine(
         builder = Builder(profile, _image(subject), path, access, lease, guard.scratch.folder, seat=seat)
         boot = None if subject.kernel is None else _prepared(subject.kernel, builder)
         files = builder.files(boot.modules_disk if boot else None)
-        life = Life(qmp, guard, files.console, boot=timeouts.boot)
+        life = Life(qmp, guard, files.console, boot=timeouts.boot, warn=lambda text: _warn(emit, lease, text))
         chosen = acceleration.acceleration_of(profile.arch, emit)
         arguments = command_line.arguments(
             board(profile.arch).emulator, profile, files, chosen, name=place.id, kernel=booted(boot) if boot else None
@@ -214,6 +211,10 @@ class _Ending:
         self._emit(Message(text=text, level=level, place=place))
 
 
+def _warn(emit: Emit, lease: Lease, text: str) -> None:
+    emit(Message(text=text, level=Level.WARNING, place=lease.leg))
+
+
 # ---- from power-on to login ----------------------------------------------------------------------------------------
 
 
@@ -258,25 +259,14 @@ def _log_in(builder: Builder, port: int, life: Life, *, timeouts: Timeouts, emit
     deadline = time.monotonic() + timeouts.boot.total_seconds()
     try:
         try:
-            return _first_login(builder, port, life, deadline, emit=emit)
-        except ProvisioningError:
-            if not life.is_without_timer:
+            return _connect(builder, port, life, builder.host_key.public, timeouts.boot, emit=emit)
+        except ProvisioningError as error:
+            # The context tells a wrong host key from the other reasons, for which there is no other key to try.
+            if builder.access.way_in is not WayIn.KEY or not isinstance(error.__context__, WrongKeyError):
                 raise
-            emit(Message(text=_NO_TIMER, level=Level.WARNING, place=builder.leg))
-            life.start_again()
-            return _first_login(builder, port, life, deadline, emit=emit)
+            return _connect(builder, port, life, _key_on_console(life, deadline), _left(deadline), emit=emit)
     except ProvisioningError as error:
         raise _explained(error, life.console) from error
-
-
-def _first_login(builder: Builder, port: int, life: Life, deadline: float, *, emit: Emit) -> ssh.SshMachine:
-    try:
-        return _connect(builder, port, life, builder.host_key.public, _left(deadline), emit=emit)
-    except ProvisioningError as error:
-        # The context tells a wrong host key from the other reasons, for which there is no other key to try.
-        if builder.access.way_in is not WayIn.KEY or not isinstance(error.__context__, WrongKeyError):
-            raise
-        return _connect(builder, port, life, _key_on_console(life, deadline), _left(deadline), emit=emit)
 
 
 def _left(deadline: float) -> timedelta:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from lisa_ci.errors import ProvisioningError
-from lisa_ci.events import Level
 from lisa_ci.model import Access, Timeouts, WayIn
 from lisa_ci.platforms.qemu import machine
 from lisa_ci.platforms.qemu.builder import Seat
@@ -58,46 +57,8 @@ def log_in(host: Host, console: Path, way_in: WayIn, monkeypatch: pytest.MonkeyP
         opening=None,
         logged_in=None,
         grace=None,
-        is_without_timer=False,
     )
     return machine._log_in(builder, 22, life, timeouts=TIMEOUTS, emit=lambda _: None)
-
-
-def test_a_machine_that_the_host_gave_no_timer_is_started_again_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not a second time, and no other machine that does not come up."""
-    did: list[str] = []
-
-    def connect(*_: object, **__: object) -> str:
-        did.append("connect")
-        if "start" not in did or not comes_up:
-            raise ProvisioningError("the machine died before it could be used")
-        return "in"
-
-    def connected(*, lacks_timer: bool) -> object:
-        did.clear()
-        life: Any = SimpleNamespace(
-            console=tmp_path / "none", is_without_timer=lacks_timer, start_again=lambda: did.append("start")
-        )
-        builder: Any = SimpleNamespace(
-            access=Access(way_in=WayIn.AUTO), leg="leg", host_key=SimpleNamespace(public=INJECTED)
-        )
-        return machine._log_in(builder, 22, life, timeouts=TIMEOUTS, emit=told.append)
-
-    told: list[Any] = []
-    monkeypatch.setattr(machine, "_connect", connect)
-    comes_up = True
-    assert connected(lacks_timer=True) == "in"
-    assert did == ["connect", "start", "connect"]
-    assert [(one.level, "started again" in one.text) for one in told] == [(Level.WARNING, True)]
-    comes_up = False
-    with pytest.raises(ProvisioningError, match="died before it could be used"):
-        connected(lacks_timer=True)
-    assert did == ["connect", "start", "connect"]
-    with pytest.raises(ProvisioningError, match="died before it could be used"):
-        connected(lacks_timer=False)
-    assert did == ["connect"]
 
 
 def test_a_host_key_that_we_put_in_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
