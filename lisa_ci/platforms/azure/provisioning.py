@@ -275,8 +275,6 @@ class Provisioning:
         is_cancelled = kind is not None and not issubclass(kind, Exception)
         is_kept = self.lease.keep and kind is None
         try:
-            if is_cancelled:
-                _begin_delete(self._groups)
             self._close_outsides(has_last_words=not is_cancelled)
             if is_kept:
                 self.say(f"the machines go on until {self.lease.delete_after:%Y-%m-%d %H:%M %Z}", Level.INFO)

@@ -18,7 +18,19 @@ from tests.doubles.azure.arm import Stored
 from tests.doubles.openssh import sshd_program
 
 _OWN = () if os.geteuid() == 0 else ("--user", "--map-current-user", "--keep-caps")
-_APART = ("unshare", *_OWN, "--mount", "sh", "-c", 'mount -t tmpfs none /var/tmp && exec "$@"', "sh")
+# $1: the folder that stays, which may be below one of the others. The places are those where lisa-ci looks for what a
+# case left, and where its runner has its scratch files.
+_APART = """set -e
+mount -t tmpfs none /var/tmp
+mkdir /var/tmp/kept
+mount --bind "$1" /var/tmp/kept
+for place in /tmp /dev/shm /run; do mount -t tmpfs -o mode=1777 none "$place"; done
+mkdir -p -m 755 "$1" /run/sshd
+mount --move /var/tmp/kept "$1"
+rmdir /var/tmp/kept
+shift
+exec "$@"
+"""
 
 
 def cloud_config(machine: Stored) -> dict[str, Any]:
@@ -35,8 +47,8 @@ def cloud_config(machine: Stored) -> dict[str, Any]:
 class SshdHosts:
     """Each machine is an sshd of its own on an address of loopback; all listen on ``port``. It logs in as we are.
 
-    ``is_apart``: what it writes to /var/tmp is gone with it. ``silent``: names of machines that never answer. ``text``
-    is on every machine's serial console.
+    ``is_apart``: the folders for temporary files are its own, and gone with it. ``silent``: names of machines that
+    never answer. ``text`` is on every machine's serial console.
     """
 
     folder: Path
@@ -74,7 +86,7 @@ class SshdHosts:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         with (home / "sshd.log").open("wb") as log:
             self.running[machine.id] = subprocess.Popen(
-                [*(_APART if self.is_apart else ()), sshd_program(), "-D", "-e", "-f", str(settings)],
+                [*(_apart(home) if self.is_apart else ()), sshd_program(), "-D", "-e", "-f", str(settings)],
                 stderr=log,
                 start_new_session=True,
             )
@@ -91,6 +103,10 @@ class SshdHosts:
         for process in list(self.running.values()):
             _kill_with_sessions(process)
         self.running.clear()
+
+
+def _apart(home: Path) -> tuple[str, ...]:
+    return ("unshare", *_OWN, "--mount", "sh", "-c", _APART, "sh", str(home))
 
 
 def _kill_with_sessions(process: subprocess.Popen[bytes]) -> None:
